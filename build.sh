@@ -1,0 +1,245 @@
+#!/bin/bash
+# ./build.sh COMMAND: gets what is missing, builds, serves and tests. Without a command it prints what there is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export LC_ALL=C
+
+EMSCRIPTEN_AT_LEAST=3.1.69   # the first with the opcodes of relaxed SIMD that engines have now; older ones are not tried
+NODE_AT_LEAST=20
+CMAKE_AT_LEAST=3.25
+
+# shellcheck disable=SC2034  # progress.sh reads it
+me=spotlight
+log=/dev/null
+# shellcheck source-path=SCRIPTDIR source=tools/progress.sh
+. tools/progress.sh
+trap 'stop_watched' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+cache=${SPOTLIGHT_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/spotlight-attention}
+
+help() {
+  cat <<EOF
+./build.sh COMMAND
+
+  build              compile the WebAssembly modules into web/lib/wasm
+  serve              build, then serve the page on 127.0.0.1 (--port N, --no-isolation)
+  test [PART ...]    build everything and run every test, or only these parts:
+                     native asan wasm format types js page conformance
+  clean              remove what was built (build, web/lib/wasm)
+  clean --all        also remove node_modules and the compiler that was fetched
+                     ($cache)
+
+A compiler that is on PATH (emcc $EMSCRIPTEN_AT_LEAST or newer) is used; otherwise one is fetched, once per user, into
+$cache
+(SPOTLIGHT_CACHE names another folder).
+EOF
+}
+
+# version_at_least HAVE WANT
+version_at_least() { [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# get_packages WHY PACKAGE...: by apt-get for root on Debian; for others a sentence.
+get_packages() {
+  local why=$1
+  shift
+  command -v apt-get >/dev/null ||
+    die "needs $why: install $(printf '%s' "$*" | sed 's/ /, /g') (Debian's names) with this system's package manager"
+  [ "$(id -u)" = 0 ] || die "needs $why: run  sudo apt-get install $*  and then this again"
+  mkdir -p build
+  log=build/apt.log
+  : >"$log"
+  # A source that does not answer is no reason to stop: the packages may come from another.
+  watch "asking Debian for its list of packages" true apt-get -q update || true
+  watch "installing $*" installed_so_far env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" ||
+    die "apt-get could not install $*: check the network and the disk, and run this again (details: build/apt.log)"
+}
+
+need_node() {
+  command -v node >/dev/null || die "needs Node $NODE_AT_LEAST or newer and finds none on PATH: install it (nodejs.org)"
+  version_at_least "$(node -p process.versions.node)" $NODE_AT_LEAST ||
+    die "needs Node $NODE_AT_LEAST or newer and finds $(node --version): install a newer one (nodejs.org)"
+}
+
+# need COMMAND:PACKAGE...: every command, or the packages that bring them.
+need() {
+  local pair missing='' packages=()
+  for pair in "$@"; do
+    command -v "${pair%%:*}" >/dev/null || { missing="$missing ${pair%%:*}"; packages+=("${pair#*:}"); }
+  done
+  [ -n "$missing" ] || return 0
+  get_packages "${missing# }" "${packages[@]}"
+  for pair in "$@"; do
+    command -v "${pair%%:*}" >/dev/null || die "needs ${pair%%:*} and finds none on PATH: install it (Debian's package ${pair#*:}) or mend PATH"
+  done
+}
+
+need_cmake() {
+  if command -v ninja >/dev/null; then generator=Ninja; need cmake:cmake
+  else generator="Unix Makefiles"; need cmake:cmake make:make
+  fi
+  version_at_least "$(cmake --version | sed -n '1s/[^0-9]*//p')" $CMAKE_AT_LEAST ||
+    die "needs cmake $CMAKE_AT_LEAST or newer and finds $(cmake --version | sed -n '1s/[^0-9]*//p'): install a newer one"
+}
+
+# Puts an emcc that is new enough on PATH.
+need_emscripten() {
+  local found
+  if command -v emcc >/dev/null; then
+    found=$(emcc -dumpversion 2>/dev/null | sed 's/-.*//' || true)
+    if [ -n "$found" ] && version_at_least "$found" $EMSCRIPTEN_AT_LEAST; then
+      emscripten="$(command -v emcc) $found"
+      return
+    fi
+    say "the emcc on PATH (${found:-it does not run}) is older than $EMSCRIPTEN_AT_LEAST: not used"
+  fi
+  case $cache in /*) ;; *) die "needs a folder for the compiler: set SPOTLIGHT_CACHE to an absolute path" ;; esac
+  command -v apt-get >/dev/null || die "needs Emscripten $EMSCRIPTEN_AT_LEAST or newer: install the emsdk and put its emcc on PATH (only on Debian and its relatives is it fetched)"
+  need python3:python3 flock:util-linux
+  tools/get-emscripten.sh "$cache/emscripten" || exit 1
+  PATH="$cache/emscripten/bin:$PATH"
+  emscripten="$cache/emscripten $(sed -n 2p "$cache/emscripten/.get-emscripten.done")"
+}
+
+# One build at a time in this folder.
+lock() {
+  mkdir -p build
+  exec 9>build/.lock
+  flock -n 9 || { say "waiting for another build in this folder"; flock 9; }
+}
+unlock() { exec 9>&-; }
+
+# compile NAME TARGET STAMP COMMAND...: configures build/NAME with COMMAND unless that was done with the same STAMP,
+# then builds TARGET there.
+compile() {
+  local name=$1 target=$2 stamp
+  stamp="$PWD $generator $3 $(cmake --version | head -n 1)"
+  shift 3
+  log=build/$name.log
+  : >"$log"
+  if [ "$(cat "build/$name/.configured" 2>/dev/null)" != "$stamp $*" ]; then
+    rm -rf "build/$name"
+    watch "configuring $name" true "$@" -S . -B "build/$name" -G "$generator" || show_log "configuring $name failed"
+    printf '%s' "$stamp $*" >"build/$name/.configured"
+  fi
+  watch "compiling $name" steps_so_far cmake --build "build/$name" --target "$target" --parallel "$(nproc)" || show_log "compiling $name failed"
+}
+
+# show_log WHAT: the end of $log, then the sentence.
+show_log() {
+  tail -n 60 "$log" >&2
+  if [ "$(megabytes_free .)" -lt 30 ]; then die "$1, for the disk is full: free some and run this again"; fi
+  die "$1 (all of it: $log)"
+}
+
+compile_wasm() { compile wasm "$1" "$emscripten node $(node --version)" emcmake cmake; }
+
+report_sizes() {
+  local file
+  for file in web/lib/wasm/*.mjs web/lib/wasm/*.wasm; do
+    [ -e "$file" ] || continue
+    printf '  %-38s %8d bytes, %7d gzipped\n' "$file" "$(wc -c <"$file")" "$(gzip -9c "$file" | wc -c)"
+  done
+}
+
+# node_modules as the lock file has it.
+need_node_modules() {
+  local want
+  command -v npm >/dev/null || die "needs npm and finds none on PATH: install it (it comes with Node)"
+  want=$(cat package.json package-lock.json .npmrc | sha256sum)
+  [ "$(cat node_modules/.spotlight-lock 2>/dev/null)" != "$want" ] || return 0
+  log=build/npm.log
+  : >"$log"
+  watch "installing the development packages of package-lock.json" true npm ci --no-audit --no-fund --no-progress || {
+    rm -rf node_modules
+    show_log "npm could not install the development packages: check the network and run this again"
+  }
+  printf '%s' "$want" >node_modules/.spotlight-lock
+}
+
+build() {
+  need_node
+  need_cmake
+  need_emscripten
+  lock
+  compile_wasm modules
+  unlock
+}
+
+all_parts="native asan wasm format types js page conformance"
+
+run_tests() {
+  local part packages=() missing='' parts=${*:-$all_parts}
+  for part in $parts; do
+    case " $all_parts " in *" $part "*) ;; *) help >&2; exit 2 ;; esac
+  done
+  wants() { for part in $parts; do case " $* " in *" $part "*) return 0 ;; esac; done; return 1; }
+
+  need_node
+  need_cmake
+  if wants native asan; then
+    command -v cc >/dev/null || { missing="$missing, a C compiler"; packages+=(gcc libc6-dev); }
+    [ -e /usr/include/simde/wasm/simd128.h ] || { missing="$missing, SIMDe"; packages+=(libsimde-dev); }
+  fi
+  if wants format && ! command -v clang-format-14 >/dev/null && ! command -v clang-format >/dev/null; then
+    missing="$missing, clang-format"; packages+=(clang-format)
+  fi
+  export SPOTLIGHT_CHROMIUM=${SPOTLIGHT_CHROMIUM:-/usr/bin/chromium}
+  if wants page && [ ! -x "$SPOTLIGHT_CHROMIUM" ]; then
+    missing="$missing, Chromium"; packages+=(chromium)
+  fi
+  [ ${#packages[@]} = 0 ] || get_packages "${missing#, }" "${packages[@]}"
+
+  if wants wasm js page conformance; then need_emscripten; fi
+  lock
+  if wants types js page; then need_node_modules; fi
+  if wants native; then
+    compile native all "$(cc --version | head -n 1)" cmake
+  fi
+  if wants asan; then
+    compile asan all "$(cc --version | head -n 1)" cmake -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DATTN_SANITIZE=address,undefined
+  fi
+  if wants wasm; then compile_wasm all
+  elif wants js page conformance; then compile_wasm modules
+  fi
+  unlock
+  # shellcheck disable=SC2086  # a list of words
+  node tests/run.mjs $parts </dev/null
+}
+
+remove() {
+  local path
+  for path in "$@"; do
+    [ -e "$path" ] || continue
+    say "removing $path ($(du -sm "$path" | cut -f1) MB)"
+    rm -rf "$path"
+  done
+}
+
+command=${1:-help}
+[ $# = 0 ] || shift
+case $command in
+  build)
+    build
+    report_sizes
+    ;;
+  serve)
+    build
+    exec node tools/serve.mjs "$@"
+    ;;
+  test) run_tests "$@" ;;
+  clean)
+    case "${*:-}" in
+      '') remove build web/lib/wasm ;;
+      --all)
+        remove build web/lib/wasm node_modules
+        [ ! -e "$cache/emscripten/.get-emscripten.lock" ] || remove "$cache/emscripten"
+        rmdir "$cache" 2>/dev/null || true
+        ;;
+      *) help >&2; exit 2 ;;
+    esac
+    ;;
+  help | -h | --help) help ;;
+  *) help >&2; exit 2 ;;
+esac
