@@ -126,9 +126,9 @@ compile() {
   watch "compiling $name" steps_so_far cmake --build "build/$name" --target "$target" --parallel "$(nproc)" || show_log "compiling $name failed"
 }
 
-# show_log WHAT: the end of $log, then the sentence.
+# show_log WHAT: what failed in $log, or its end, then the sentence.
 show_log() {
-  tail -n 60 "$log" >&2
+  { grep -A 40 '^FAILED' "$log" || tail -n 60 "$log"; } | head -n 120 >&2
   if [ "$(megabytes_free .)" -lt 30 ]; then die "$1, for the disk is full: free some and run this again"; fi
   die "$1 (all of it: $log)"
 }

@@ -1,0 +1,28 @@
+// A reporter for `node --test`: one JSON line per test that ran, for tests/run.mjs to count.
+// A suite is no test, and neither is a file that only holds tests.
+
+export default async function* reporter(source) {
+  for await (const { type, data } of source) {
+    if (type === 'test:stderr' || type === 'test:stdout') {
+      yield JSON.stringify({ output: data.message, file: data.file }) + '\n';
+    } else if (type === 'test:pass' || type === 'test:fail') {
+      if (data.details?.type === 'suite') continue;
+      const error = data.details?.error;
+      const cause = error?.cause ?? error;
+      // A file that failed as a whole is reported as a test with the file's name; where tests inside it
+      // failed, they have been counted already.
+      if (error?.failureType === 'subtestsFailed') continue;
+      // ... and one that passes as a whole held no test.
+      const empty = data.name === data.file && type === 'test:pass';
+      const outcome =
+        data.skip !== undefined || data.todo !== undefined ? 'skipped' : type === 'test:pass' && !empty ? 'passed' : 'failed';
+      yield JSON.stringify({
+        outcome,
+        name: data.name,
+        file: data.file,
+        reason: [data.skip, data.todo].find((reason) => typeof reason === 'string') ?? '',
+        error: empty ? 'the file holds no test' : outcome === 'failed' ? (cause?.stack ?? String(cause)) : undefined,
+      }) + '\n';
+    }
+  }
+}
