@@ -26,7 +26,7 @@ help() {
   build              compile the WebAssembly modules into web/lib/wasm
   serve              build, then serve the page on 127.0.0.1 (--port N, --no-isolation)
   test [PART ...]    build everything and run every test, or only these parts:
-                     native asan wasm format types js page conformance
+                     native asan wasm format types tools js page conformance
   clean              remove what was built (build, web/lib/wasm)
   clean --all        also remove node_modules and the compiler that was fetched
                      ($cache)
@@ -167,7 +167,7 @@ build() {
   unlock
 }
 
-all_parts="native asan wasm format types js page conformance"
+all_parts="native asan wasm format types tools js page conformance"
 
 run_tests() {
   local part packages=() missing='' parts=${*:-$all_parts}

@@ -138,14 +138,17 @@ async function format() {
   const command = ['clang-format-14', 'clang-format'].find((candidate) => version(candidate) === '14');
   if (!command) return { tests: [{ outcome: 'skipped', name, reason: 'needs clang-format 14: other versions lay out differently' }] };
   const files = ['include', 'src', 'tests'].flatMap((folder) => filesBelow(folder, ['.c', '.h']));
-  return oneCommand(`${name} of ${files.length} files`, command, ['--dry-run', '-Werror', ...files]);
+  const { status, output } = await run(command, ['--dry-run', '-Werror', ...files]);
+  const wrong = [...new Set(Array.from(output.matchAll(/^(.+?):\d+:\d+: error: /gm), ([, file]) => file))];
+  const error = wrong.length > 0 ? `to be laid out anew: ${command} -i ${wrong.join(' ')}` : output;
+  return { tests: [{ outcome: status === 0 ? 'passed' : 'failed', name: `${name} of ${files.length} files`, error }] };
 }
 
 async function types() {
   const files = [...filesBelow('web/lib', ['.d.ts']), ...filesBelow('tests/types', ['.ts'])];
   if (files.length === 0) return { tests: [], absent: 'web/lib has no types yet' };
   return oneCommand(`tsc --strict of ${files.length} files`, 'node_modules/.bin/tsc', [
-    '--strict', '--noEmit', '--target', 'es2022', '--module', 'nodenext', '--types', '', ...files,
+    '--strict', '--noEmit', '--target', 'es2022', '--lib', 'es2022,dom,esnext.disposable', '--module', 'nodenext', ...files,
   ]);
 }
 
@@ -164,6 +167,7 @@ const PARTS = {
   wasm: { title: 'C, every WebAssembly variant in Node', run: () => ctest('build/wasm') },
   format: { title: 'Layout of the C sources', run: format },
   types: { title: 'Types', run: types },
+  tools: { title: 'The tools', run: () => nodeTest('tests/tools') },
   js: { title: 'The module in Node', run: () => nodeTest('tests/js') },
   page: { title: 'The page in Chromium', run: () => nodeTest('tests/page') },
   conformance: { title: 'Conformance', run: conformance },
