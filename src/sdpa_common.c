@@ -52,10 +52,8 @@ uint64_t tensor_extent(int axes, const int32_t *sizes, const ptrdiff_t *strides,
     return extent;
 }
 
-/* A strided tensor [batch, heads, rows, dim]: its extent fits, and it is there if it has an
- * element. */
-static attn_status check_tensor(const void *data, int32_t batch, int32_t heads, int32_t rows,
-                                int32_t dim, const attn_strides *strides, uint64_t limit) {
+attn_status check_tensor(const void *data, int32_t batch, int32_t heads, int32_t rows, int32_t dim,
+                         const attn_strides *strides, uint64_t limit) {
     const int32_t sizes[4] = {batch, heads, rows, dim};
     const ptrdiff_t steps[4] = {strides->batch, strides->head, strides->row, 1};
     const uint64_t extent = tensor_extent(4, sizes, steps, limit);
@@ -64,8 +62,7 @@ static attn_status check_tensor(const void *data, int32_t batch, int32_t heads, 
     return extent != 0 && !data ? ATTN_ERR_NULL : ATTN_OK;
 }
 
-/* Two rows of an output that start closer than a row is long overlap. */
-static bool rows_overlap(int32_t count, ptrdiff_t stride, int32_t row_length) {
+bool rows_overlap(int32_t count, ptrdiff_t stride, int32_t row_length) {
     return count > 1 && magnitude(stride) < (uint64_t)row_length;
 }
 

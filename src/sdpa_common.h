@@ -35,6 +35,16 @@ attn_status sdpa_check(const attn_sdpa_desc *desc, const sdpa_tensors *tensors,
 attn_status exec_check(const attn_exec *exec, size_t workspace_bytes, int32_t num_tasks,
                        int32_t *first_task, int32_t *end_task);
 
+/* A strided tensor of the caller, [batch, heads, rows, dim] with a contiguous last axis:
+ * ATTN_ERR_SIZE where its extent is above limit elements, ATTN_ERR_NULL where it has an element and
+ * data is NULL. */
+attn_status check_tensor(const void *data, int32_t batch, int32_t heads, int32_t rows, int32_t dim,
+                         const attn_strides *strides, uint64_t limit);
+
+/* Whether an output axis of `count` rows puts two of them closer than a row is long, so that they
+ * overlap. */
+bool rows_overlap(int32_t count, ptrdiff_t stride, int32_t row_length);
+
 /* How many elements lie between the lowest and the highest element of a tensor in memory, both
  * counted: 0 for a tensor without elements, UINT64_MAX for more than limit. sizes and strides have
  * `axes` entries; limit >= 1. */

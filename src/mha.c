@@ -1,0 +1,137 @@
+#include "mha.h"
+
+#include <math.h>
+
+void attn_mha_desc_init(attn_mha_desc *desc, int32_t batch, int32_t num_heads, int32_t seq_len_q,
+                        int32_t seq_len_kv, int32_t embed_dim) {
+    /* The layer's tensors are sdpa's with one head as wide as the embedding. */
+    attn_sdpa_desc rows;
+    attn_sdpa_desc_init(&rows, batch, 1, 1, seq_len_q, seq_len_kv, embed_dim, embed_dim);
+    const int32_t head_dim = num_heads > 0 ? embed_dim / num_heads : 0;
+    *desc = (attn_mha_desc){
+        .scale = head_dim > 0 ? 1.0 / sqrt((double)head_dim) : 1.0,
+        .batch = batch,
+        .num_heads = num_heads,
+        .num_kv_heads = num_heads,
+        .seq_len_q = seq_len_q,
+        .seq_len_kv = seq_len_kv,
+        .embed_dim = embed_dim,
+        .kdim = embed_dim,
+        .vdim = embed_dim,
+        .window_left = -1,
+        .window_right = -1,
+        .query = rows.query,
+        .key = rows.key,
+        .value = rows.value,
+        .out = rows.out,
+    };
+}
+
+/* a == b * c, without overflow; b > 0 */
+static bool is_product(ptrdiff_t a, int32_t b, ptrdiff_t c) {
+    return a % b == 0 && a / b == c;
+}
+
+static mha_rows plan_rows(const attn_strides *strides, int32_t batch, int32_t seq_len,
+                          int32_t dim) {
+    const attn_strides batch_first = {(ptrdiff_t)seq_len * dim, 0, dim};
+    const attn_strides seq_first = {dim, 0, (ptrdiff_t)batch * dim};
+    const int64_t all = (int64_t)batch * seq_len;
+    if (all == 0)
+        return (mha_rows){0, 0, 0, 0, batch_first};
+    if (all <= INT32_MAX && (batch == 1 || is_product(strides->batch, seq_len, strides->row)))
+        return (mha_rows){1, (int32_t)all, 0, strides->row, batch_first};
+    if (all <= INT32_MAX && (seq_len == 1 || is_product(strides->row, batch, strides->batch)))
+        return (mha_rows){1, (int32_t)all, 0, strides->batch, seq_first};
+    return (mha_rows){batch, seq_len, strides->batch, strides->row, batch_first};
+}
+
+/* Appends rows * columns elements to a workspace of *bytes, at *piece. */
+static bool reserve(uint64_t *bytes, size_t *piece, uint64_t rows, uint64_t columns,
+                    size_t element_bytes) {
+    const uint64_t limit = PTRDIFF_MAX - 15;
+    uint64_t end = *bytes;
+    if (!add_product(&end, rows, columns * element_bytes, limit))
+        return false;
+    *piece = (size_t)*bytes;
+    *bytes = workspace_piece((size_t)end);
+    return true;
+}
+
+attn_status mha_plan_init(mha_plan *plan, const attn_mha_desc *desc, bool has_bias_kv,
+                          bool wants_weights, size_t element_bytes) {
+    if (desc->batch < 0 || desc->seq_len_q < 0 || desc->seq_len_kv < 0)
+        return ATTN_ERR_SHAPE;
+    if (desc->num_heads < 1 || desc->num_kv_heads < 1 || desc->embed_dim < 1 || desc->kdim < 1 ||
+        desc->vdim < 1)
+        return ATTN_ERR_SHAPE;
+    if (desc->embed_dim % desc->num_heads != 0 || desc->num_heads % desc->num_kv_heads != 0)
+        return ATTN_ERR_HEADS;
+    if (rows_overlap(desc->batch, desc->out.batch, desc->embed_dim) ||
+        rows_overlap(desc->seq_len_q, desc->out.row, desc->embed_dim))
+        return ATTN_ERR_OPTION;
+
+    const bool average = wants_weights && desc->average_weights && desc->num_heads > 1;
+    *plan = (mha_plan){
+        .head_dim = desc->embed_dim / desc->num_heads,
+        .extra = (has_bias_kv ? 1 : 0) + (desc->add_zero_attn ? 1 : 0),
+        .heads_per_call = average ? 1 : desc->num_heads,
+    };
+    plan->kv_dim = desc->num_kv_heads * plan->head_dim;
+
+    /* The projections' weights [out, in] and the weights of the attention have to fit, too. */
+    const uint64_t limit = PTRDIFF_MAX / element_bytes;
+    const uint64_t embed_dim = (uint64_t)desc->embed_dim, kv_dim = (uint64_t)plan->kv_dim;
+    uint64_t in_dim = embed_dim, elements = 0, rows = 0;
+    if (in_dim < (uint64_t)desc->kdim)
+        in_dim = (uint64_t)desc->kdim;
+    if (in_dim < (uint64_t)desc->vdim)
+        in_dim = (uint64_t)desc->vdim;
+    if (!add_product(&elements, embed_dim, in_dim, limit))
+        return ATTN_ERR_SIZE;
+    const uint64_t weight_rows = (uint64_t)desc->batch * (uint64_t)desc->seq_len_q;
+    const uint64_t num_keys = (uint64_t)desc->seq_len_kv + (uint64_t)plan->extra;
+    if (wants_weights) {
+        elements = 0;
+        if (!add_product(&rows, weight_rows, average ? 1 : (uint64_t)desc->num_heads, limit) ||
+            !add_product(&elements, rows, num_keys, limit))
+            return ATTN_ERR_SIZE;
+    }
+
+    /* Where every projected tensor fits, so do the strides that are computed from the same sizes.
+     */
+    const uint64_t q_rows = weight_rows,
+                   kv_rows = (uint64_t)desc->batch * (uint64_t)desc->seq_len_kv;
+    const uint64_t lse_columns = plan->extra > 0 ? (uint64_t)plan->heads_per_call : 0;
+    uint64_t bytes = 0;
+    if (!reserve(&bytes, &plan->q, q_rows, embed_dim, element_bytes) ||
+        !reserve(&bytes, &plan->k, kv_rows, kv_dim, element_bytes) ||
+        !reserve(&bytes, &plan->v, kv_rows, kv_dim, element_bytes) ||
+        !reserve(&bytes, &plan->concat, q_rows, embed_dim, element_bytes) ||
+        !reserve(&bytes, &plan->logsumexp, q_rows, lse_columns, element_bytes) ||
+        !reserve(&bytes, &plan->weights, q_rows, average ? num_keys : 0, element_bytes))
+        return ATTN_ERR_SIZE;
+    plan->scratch = (size_t)bytes;
+
+    plan->query = plan_rows(&desc->query, desc->batch, desc->seq_len_q, desc->embed_dim);
+    plan->key = plan_rows(&desc->key, desc->batch, desc->seq_len_kv, plan->kv_dim);
+    plan->value = plan_rows(&desc->value, desc->batch, desc->seq_len_kv, plan->kv_dim);
+    plan->out = plan_rows(&desc->out, desc->batch, desc->seq_len_q, desc->embed_dim);
+
+    attn_sdpa_desc *sdpa = &plan->sdpa;
+    attn_sdpa_desc_init(sdpa, desc->batch, plan->heads_per_call, average ? 1 : desc->num_kv_heads,
+                        desc->seq_len_q, desc->seq_len_kv, plan->head_dim, plan->head_dim);
+    sdpa->scale = desc->scale;
+    sdpa->is_causal = desc->is_causal;
+    sdpa->align = desc->align;
+    sdpa->window_left = desc->window_left;
+    sdpa->window_right = desc->window_right;
+    sdpa->masks[0] = desc->masks[0];
+    sdpa->masks[1] = desc->masks[1];
+    sdpa->query = plan->query.packed;
+    sdpa->key = plan->key.packed;
+    sdpa->value = plan->value.packed;
+    sdpa->out = plan->out.packed;
+    sdpa->query.head = sdpa->key.head = sdpa->value.head = sdpa->out.head = plan->head_dim;
+    return ATTN_OK;
+}

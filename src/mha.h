@@ -1,0 +1,38 @@
+/* The part of multi-head attention that does not depend on the element type: sizes, layout and
+ * workspace of one call. mha_body.h does the work. */
+#ifndef MHA_H
+#define MHA_H
+
+#include "sdpa_common.h"
+
+/* The [batch, seq_len] rows of one of the caller's tensors, as attn_linear takes them: `calls` runs
+ * of `rows` rows, each run at one distance. Contiguous tensors are one run, batch-first or not;
+ * anything else is one run per batch element. Inside the layer the same rows lie one behind the
+ * other, at `packed`. */
+typedef struct mha_rows {
+    int32_t calls, rows;
+    ptrdiff_t call_stride, row_stride;
+    attn_strides packed;
+} mha_rows;
+
+/* The pieces of the workspace are named by their distance from its start in bytes. */
+typedef struct mha_plan {
+    int32_t head_dim, kv_dim;
+    int32_t extra;          /* keys behind the caller's: bias_k, the zero key */
+    int32_t heads_per_call; /* of sdpa: all of them, or one where weights are averaged */
+    mha_rows query, key, value, out;
+    attn_sdpa_desc sdpa; /* of one such call */
+    size_t q;            /* [batch * seq_len_q, embed_dim], as plan.query.packed */
+    size_t k, v;         /* [batch * seq_len_kv, kv_dim] */
+    size_t concat;       /* [batch * seq_len_q, embed_dim]: the heads' outputs side by side */
+    size_t logsumexp;    /* [batch, heads_per_call, seq_len_q], where extra > 0 */
+    size_t weights;      /* [batch, seq_len_q, seq_len_kv + extra] of one head, where weights are
+                            averaged */
+    size_t scratch;      /* what attn_linear and attn_sdpa want, one at a time */
+} mha_plan;
+
+/* Everything about the call that can be judged without looking at a pointer of data. */
+attn_status mha_plan_init(mha_plan *plan, const attn_mha_desc *desc, bool has_bias_kv,
+                          bool wants_weights, size_t element_bytes);
+
+#endif

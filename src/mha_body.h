@@ -1,0 +1,264 @@
+/* Multi-head attention for one element type. The including file has defined, for that type:
+ *
+ *     real, mha_data, sdpa_data      the element and the public data structs
+ *     linear_workspace, linear       attn_linear
+ *     sdpa_workspace, sdpa           attn_sdpa
+ *
+ * The keys that bias_k and add_zero_attn add are not covered by any mask or limit, and there are at
+ * most two. They are not appended to k: sdpa runs over the caller's keys, and its softmax is then
+ * extended by theirs, which its logsumexp allows (the same step that joins the parts of a split
+ * softmax in Rabe & Staats 2021):
+ *
+ *     total = log(exp(logsumexp) + sum_e exp(s_e))
+ *     out   <- exp(logsumexp - total) * out + sum_e exp(s_e - total) * v_e
+ */
+#include <math.h>
+#include <string.h>
+
+/* Stands for a tensor of the workspace where only its being there is looked at. */
+static const real present = 0;
+
+static attn_status plan_call(const attn_mha_desc *desc, const mha_data *data,
+                             const attn_threads *threads, mha_plan *plan, size_t *bytes) {
+    if (!desc || !data || !data->bias_k != !data->bias_v)
+        return ATTN_ERR_NULL;
+    attn_status status =
+        mha_plan_init(plan, desc, data->bias_k != NULL, data->weights != NULL, sizeof(real));
+    if (status != ATTN_OK)
+        return status;
+    if (!data->q_weight || !data->k_weight || !data->v_weight || !data->out_weight)
+        return ATTN_ERR_NULL;
+
+    const uint64_t limit = PTRDIFF_MAX / sizeof(real);
+    const struct {
+        const real *data;
+        int32_t seq_len, dim;
+        const attn_strides *strides;
+    } tensors[4] = {
+        {data->query, desc->seq_len_q, desc->embed_dim, &desc->query},
+        {data->key, desc->seq_len_kv, desc->kdim, &desc->key},
+        {data->value, desc->seq_len_kv, desc->vdim, &desc->value},
+        {data->out, desc->seq_len_q, desc->embed_dim, &desc->out},
+    };
+    for (int t = 0; t < 4 && status == ATTN_OK; t++)
+        status = check_tensor(tensors[t].data, desc->batch, 1, tensors[t].seq_len, tensors[t].dim,
+                              tensors[t].strides, limit);
+    if (status != ATTN_OK)
+        return status;
+
+    const sdpa_data attention = {
+        .query = &present,
+        .key = &present,
+        .value = &present,
+        .out = (real *)&present,
+        .weights = data->weights,
+        .logsumexp = plan->extra > 0 ? (real *)&present : NULL,
+    };
+    size_t scratch, largest = 0;
+    status = sdpa_workspace(&plan->sdpa, &attention, threads, &largest);
+
+    const struct {
+        int32_t rows, in_dim, out_dim;
+    } products[4] = {
+        {plan->query.rows, desc->embed_dim, desc->embed_dim},
+        {plan->key.rows, desc->kdim, plan->kv_dim},
+        {plan->value.rows, desc->vdim, plan->kv_dim},
+        {plan->out.rows, desc->embed_dim, desc->embed_dim},
+    };
+    for (int p = 0; p < 4 && status == ATTN_OK; p++) {
+        status = linear_workspace(products[p].rows, products[p].in_dim, products[p].out_dim,
+                                  threads, &scratch);
+        if (status == ATTN_OK && largest < scratch)
+            largest = scratch;
+    }
+    if (status == ATTN_OK && largest > PTRDIFF_MAX - plan->scratch)
+        status = ATTN_ERR_SIZE;
+    *bytes = plan->scratch + largest;
+    return status;
+}
+
+/* packed <- x w^T + bias, where x is a tensor of the caller. */
+static attn_status project_in(const mha_rows *rows, const real *x, int32_t in_dim, int32_t out_dim,
+                              const real *w, const real *bias, real *packed,
+                              const attn_exec *exec) {
+    attn_status status = ATTN_OK;
+    for (int32_t c = 0; c < rows->calls && status == ATTN_OK; c++)
+        status = linear(rows->rows, in_dim, out_dim, x + c * rows->call_stride, rows->row_stride, w,
+                        bias, packed + (ptrdiff_t)c * rows->rows * out_dim, out_dim, exec);
+    return status;
+}
+
+/* y <- packed w^T + bias, where y is the output of the layer. */
+static attn_status project_out(const mha_rows *rows, const real *packed, int32_t dim, const real *w,
+                               const real *bias, real *y, const attn_exec *exec) {
+    attn_status status = ATTN_OK;
+    for (int32_t c = 0; c < rows->calls && status == ATTN_OK; c++)
+        status = linear(rows->rows, dim, dim, packed + (ptrdiff_t)c * rows->rows * dim, dim, w,
+                        bias, y + c * rows->call_stride, rows->row_stride, exec);
+    return status;
+}
+
+/* Extends the softmax of one row by the extra keys.
+ *   q            [head_dim]
+ *   extra_k, _v  [extra] pointers to [head_dim], NULL for zeros
+ *   out          [head_dim], in and out
+ *   weights      [seq_len_kv + extra], the first seq_len_kv in and out, or NULL */
+static void extend_softmax(const mha_plan *plan, const real *q, const real *const *extra_k,
+                           const real *const *extra_v, double logsumexp, real *out, real *weights) {
+    const int32_t seq_len_kv = plan->sdpa.seq_len_kv;
+    double extra_weight[2] = {0.0, 0.0};
+
+    double row_max = logsumexp;
+    for (int32_t e = 0; e < plan->extra; e++) {
+        double dot = 0.0;
+        for (int32_t d = 0; d < plan->head_dim; d++)
+            dot += (double)q[d] * (extra_k[e] ? (double)extra_k[e][d] : 0.0);
+        extra_weight[e] = plan->sdpa.scale * dot;
+        if (extra_weight[e] > row_max || isnan(extra_weight[e]))
+            row_max = extra_weight[e];
+    }
+
+    /* As in the reference, a row whose scores are all -inf has the weights 0, not NaN. */
+    double others = 0.0;
+    if (row_max == -INFINITY) {
+        extra_weight[0] = extra_weight[1] = 0.0;
+    } else {
+        double row_sum = others = exp(logsumexp - row_max);
+        for (int32_t e = 0; e < plan->extra; e++)
+            row_sum += extra_weight[e] = exp(extra_weight[e] - row_max);
+        others /= row_sum;
+        for (int32_t e = 0; e < plan->extra; e++)
+            extra_weight[e] /= row_sum;
+    }
+
+    for (int32_t d = 0; d < plan->head_dim; d++) {
+        double sum = others * (double)out[d];
+        for (int32_t e = 0; e < plan->extra; e++)
+            sum += extra_weight[e] * (extra_v[e] ? (double)extra_v[e][d] : 0.0);
+        out[d] = (real)sum;
+    }
+    if (!weights)
+        return;
+    /* A weight of exactly 0 stays 0 in a row of NaN: its key was never read. */
+    for (int32_t j = 0; j < seq_len_kv; j++)
+        if (weights[j] != 0)
+            weights[j] = (real)(others * (double)weights[j]);
+    for (int32_t e = 0; e < plan->extra; e++)
+        weights[seq_len_kv + e] = (real)extra_weight[e];
+}
+
+/* extend_softmax for every row of one sdpa call. q and concat are its query and out, bias_k and
+ * bias_v begin with its first key/value head. weights holds its rows without the extra columns, at
+ * the end of the space of those with: each row moves forward, never over one that is still to come.
+ */
+static void add_extra_keys(const mha_plan *plan, const real *q, const real *bias_k,
+                           const real *bias_v, const real *logsumexp, real *concat, real *weights) {
+    const attn_sdpa_desc *sdpa = &plan->sdpa;
+    const ptrdiff_t rows = (ptrdiff_t)sdpa->batch * sdpa->num_heads * sdpa->seq_len_q;
+    const ptrdiff_t columns = (ptrdiff_t)sdpa->seq_len_kv + plan->extra;
+    ptrdiff_t row = 0;
+    for (int32_t b = 0; b < sdpa->batch; b++) {
+        for (int32_t h = 0; h < sdpa->num_heads; h++) {
+            const ptrdiff_t kv_head = h / (sdpa->num_heads / sdpa->num_kv_heads);
+            const real *extra_k[2] = {NULL, NULL}, *extra_v[2] = {NULL, NULL};
+            if (bias_k) {
+                extra_k[0] = bias_k + kv_head * plan->head_dim;
+                extra_v[0] = bias_v + kv_head * plan->head_dim;
+            }
+            for (int32_t i = 0; i < sdpa->seq_len_q; i++, row++) {
+                real *row_weights = NULL;
+                if (weights) {
+                    row_weights = weights + row * columns;
+                    memmove(row_weights, weights + rows * plan->extra + row * sdpa->seq_len_kv,
+                            (size_t)sdpa->seq_len_kv * sizeof(real));
+                }
+                extend_softmax(
+                    plan, q + b * sdpa->query.batch + h * sdpa->query.head + i * sdpa->query.row,
+                    extra_k, extra_v, (double)logsumexp[row],
+                    concat + b * sdpa->out.batch + h * sdpa->out.head + i * sdpa->out.row,
+                    row_weights);
+            }
+        }
+    }
+}
+
+/* concat <- heads [first_head, first_head + heads_per_call), weights (if wanted) likewise */
+static attn_status attend(const attn_mha_desc *desc, const mha_data *data, const mha_plan *plan,
+                          int32_t first_head, real *weights, const attn_exec *exec) {
+    char *workspace = exec->workspace;
+    const attn_exec scratch = {exec->threads, workspace + plan->scratch,
+                               exec->workspace_bytes - plan->scratch, 0, 0};
+    const ptrdiff_t column = (ptrdiff_t)first_head * plan->head_dim;
+    const ptrdiff_t kv_column =
+        (ptrdiff_t)(first_head / (desc->num_heads / desc->num_kv_heads)) * plan->head_dim;
+    const real *q = (const real *)(workspace + plan->q) + column;
+    real *concat = (real *)(workspace + plan->concat) + column;
+    real *logsumexp = plan->extra > 0 ? (real *)(workspace + plan->logsumexp) : NULL;
+
+    attn_sdpa_desc part = plan->sdpa;
+    for (int m = 0; m < 2; m++) {
+        attn_mask *mask = &part.masks[m];
+        const ptrdiff_t element_bytes = mask->kind == ATTN_MASK_BOOL ? 1 : (ptrdiff_t)sizeof(real);
+        if (mask->kind != ATTN_MASK_NONE && mask->data)
+            mask->data = (const char *)mask->data + first_head * mask->head * element_bytes;
+    }
+    const ptrdiff_t rows = (ptrdiff_t)part.batch * part.num_heads * part.seq_len_q;
+    const sdpa_data attention = {
+        .query = q,
+        .key = (const real *)(workspace + plan->k) + kv_column,
+        .value = (const real *)(workspace + plan->v) + kv_column,
+        .out = concat,
+        .weights = weights ? weights + rows * plan->extra : NULL,
+        .logsumexp = logsumexp,
+    };
+    const attn_status status = sdpa(&part, &attention, &scratch);
+    if (status == ATTN_OK && plan->extra > 0)
+        add_extra_keys(plan, q, data->bias_k ? data->bias_k + kv_column : NULL,
+                       data->bias_v ? data->bias_v + kv_column : NULL, logsumexp, concat, weights);
+    return status;
+}
+
+static attn_status mha(const attn_mha_desc *desc, const mha_data *data, const attn_exec *exec) {
+    mha_plan plan;
+    size_t bytes;
+    int32_t first, end;
+    attn_status status = plan_call(desc, data, exec ? exec->threads : NULL, &plan, &bytes);
+    if (status == ATTN_OK)
+        status = exec_check(exec, bytes, 1, &first, &end);
+    if (status != ATTN_OK || first == end || plan.query.calls == 0)
+        return status;
+
+    char *workspace = exec->workspace;
+    const attn_exec scratch = {exec->threads, workspace + plan.scratch, bytes - plan.scratch, 0, 0};
+    status = project_in(&plan.query, data->query, desc->embed_dim, desc->embed_dim, data->q_weight,
+                        data->q_bias, (real *)(workspace + plan.q), &scratch);
+    if (status == ATTN_OK)
+        status = project_in(&plan.key, data->key, desc->kdim, plan.kv_dim, data->k_weight,
+                            data->k_bias, (real *)(workspace + plan.k), &scratch);
+    if (status == ATTN_OK)
+        status = project_in(&plan.value, data->value, desc->vdim, plan.kv_dim, data->v_weight,
+                            data->v_bias, (real *)(workspace + plan.v), &scratch);
+
+    if (plan.heads_per_call == desc->num_heads) {
+        if (status == ATTN_OK)
+            status = attend(desc, data, &plan, 0, data->weights, exec);
+    } else {
+        /* One head at a time, so that the weights of only one have to be kept: their mean over
+         * heads. */
+        const real *head_weights = (const real *)(workspace + plan.weights);
+        const ptrdiff_t count =
+            (ptrdiff_t)desc->batch * desc->seq_len_q * (desc->seq_len_kv + plan.extra);
+        for (int32_t h = 0; h < desc->num_heads && status == ATTN_OK; h++) {
+            status = attend(desc, data, &plan, h, (real *)(workspace + plan.weights), exec);
+            for (ptrdiff_t e = 0; e < count && status == ATTN_OK; e++)
+                data->weights[e] = (h > 0 ? data->weights[e] : 0) + head_weights[e];
+        }
+        for (ptrdiff_t e = 0; e < count; e++)
+            data->weights[e] /= (real)desc->num_heads;
+    }
+
+    if (status == ATTN_OK)
+        status = project_out(&plan.out, (const real *)(workspace + plan.concat), desc->embed_dim,
+                             data->out_weight, data->out_bias, data->out, &scratch);
+    return status;
+}

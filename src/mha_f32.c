@@ -1,0 +1,42 @@
+#include "mha.h"
+
+typedef float real;
+typedef attn_mha_f32_data mha_data;
+typedef attn_sdpa_f32_data sdpa_data;
+
+static attn_status linear_workspace(int32_t rows, int32_t in_dim, int32_t out_dim,
+                                    const attn_threads *threads, size_t *bytes) {
+    return attn_linear_f32_workspace(rows, in_dim, out_dim, threads, bytes);
+}
+
+static attn_status linear(int32_t rows, int32_t in_dim, int32_t out_dim, const real *x,
+                          ptrdiff_t x_stride, const real *w, const real *bias, real *y,
+                          ptrdiff_t y_stride, const attn_exec *exec) {
+    return attn_linear_f32(rows, in_dim, out_dim, x, x_stride, w, bias, y, y_stride, exec);
+}
+
+static attn_status sdpa_workspace(const attn_sdpa_desc *desc, const sdpa_data *data,
+                                  const attn_threads *threads, size_t *bytes) {
+    return attn_sdpa_f32_workspace(desc, data, threads, bytes, NULL);
+}
+
+static attn_status sdpa(const attn_sdpa_desc *desc, const sdpa_data *data, const attn_exec *exec) {
+    return attn_sdpa_f32(desc, data, exec);
+}
+
+#include "mha_body.h"
+
+attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32_data *data,
+                                   const attn_threads *threads, size_t *bytes) {
+    mha_plan plan;
+    size_t needed;
+    const attn_status status = plan_call(desc, data, threads, &plan, &needed);
+    if (status == ATTN_OK && bytes)
+        *bytes = needed;
+    return status;
+}
+
+attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
+                         const attn_exec *exec) {
+    return mha(desc, data, exec);
+}
