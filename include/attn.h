@@ -1,0 +1,288 @@
+/* attn.h: attention in C11. This header is the manual.
+ *
+ * Everything is row-major and counted in elements (never bytes, unless a name ends in _bytes). No function
+ * prints, aborts, keeps a pointer after it returns or allocates memory, except attn_threads_create(). Every
+ * function validates its arguments before it writes: unless it returns ATTN_OK, its outputs are untouched.
+ * Functions may run at the same time on different outputs and workspaces.
+ *
+ *     scores[i][j]  = scale * sum_d query[i][d] * key[j][d]          then, each only where asked for:
+ *                     softcap * tanh(scores / softcap)
+ *                     - slope * |i + offset - j|                     ALiBi
+ *                     + attn_mask[i][j]                              or -inf where a boolean mask is false
+ *     weights[i][j] = exp(scores[i][j] - max_j) / sum_j exp(...)     over the visible keys j of row i
+ *     out[i]        = sum_j weights[i][j] * value[j]
+ *
+ * Vaswani et al. 2017, "Attention Is All You Need", section 3.2.1; names and defaults as in PyTorch's
+ * torch.nn.functional.scaled_dot_product_attention. The fused path keeps a running maximum and sum per row
+ * (Milakov & Gimelshein 2018; Rabe & Staats 2021; Dao 2023, FlashAttention-2).
+ *
+ * Where the field disagrees, this library says:
+ *   a row with no visible key       out 0, weights 0, logsumexp -inf
+ *   keys outside the causal, window or length limits are never read: NaN there cannot leak
+ *   keys removed by a mask tensor   ordinary arithmetic: the score is -inf, the weight exactly 0, and 0 * NaN is NaN
+ *   NaN or infinity that is read    propagates as IEEE 754 says
+ *   boolean mask                    nonzero means "attend"
+ *   grouped heads                   query head h reads key/value head h / (num_heads / num_kv_heads)
+ */
+#ifndef ATTN_H
+#define ATTN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Values are pinned: they are part of the binary interface. */
+typedef enum attn_status {
+    ATTN_OK = 0,
+    ATTN_ERR_NULL = 1,        /* a pointer that must be given is NULL */
+    ATTN_ERR_SHAPE = 2,       /* a size is negative, or zero where it must be positive */
+    ATTN_ERR_HEADS = 3,       /* num_heads is no multiple of num_kv_heads, or embed_dim none of num_heads */
+    ATTN_ERR_OPTION = 4,      /* an option has a value that is not defined, or is NaN */
+    ATTN_ERR_SIZE = 5,        /* the product of the sizes does not fit the address space */
+    ATTN_ERR_WORKSPACE = 6,   /* workspace missing, misaligned or smaller than its size function says */
+    ATTN_ERR_LENGTH = 7,      /* an entry of kv_lengths is negative or above seq_len_kv */
+    ATTN_ERR_MEMORY = 8,      /* memory or threads could not be had (attn_threads_create only) */
+    ATTN_ERR_UNSUPPORTED = 9, /* this build cannot do it (threads in a build without them) */
+} attn_status;
+
+/* A constant English phrase for a status; "unknown status" for any other number. Never NULL. */
+const char *attn_status_name(attn_status status);
+
+/* The build's variant: "scalar", "simd" or "relaxed". */
+const char *attn_variant(void);
+
+/* ---- Threads ------------------------------------------------------------------------------------------ */
+
+/* A pool of num_threads - 1 sleeping threads that works together with the caller. One call at a time may use
+ * a pool. In builds without threads, and for num_threads < 2, *threads becomes NULL and the status is
+ * ATTN_ERR_UNSUPPORTED, respectively ATTN_OK: NULL is a valid pool everywhere and means "one thread".
+ * The caller owns the pool and gives it back with attn_threads_destroy() (NULL allowed). */
+typedef struct attn_threads attn_threads;
+attn_status attn_threads_create(int32_t num_threads, attn_threads **threads);
+void attn_threads_destroy(attn_threads *threads);
+/* 1 for NULL. */
+int32_t attn_threads_count(const attn_threads *threads);
+
+/* What a call runs with. All zero is valid where the function's workspace size is zero.
+ *   workspace        16-byte aligned scratch, contents undefined before and after
+ *   workspace_bytes  at least what the function's *_workspace() says for the same arguments
+ *   first_task, num_tasks
+ *                    run only this part of the call's tasks (0 and 0: all of them), so that a caller can report
+ *                    progress or stop in between. The tasks are independent; running each once gives the whole. */
+typedef struct attn_exec {
+    attn_threads *threads;
+    void *workspace;
+    size_t workspace_bytes;
+    int32_t first_task;
+    int32_t num_tasks;
+} attn_exec;
+
+/* ---- Scaled dot-product attention ---------------------------------------------------------------------- */
+
+/* Distance in elements between neighbours of each axis; the last axis is always contiguous. A stride of 0
+ * repeats the same data (broadcast; inputs only). */
+typedef struct attn_strides {
+    ptrdiff_t batch, head, row;
+} attn_strides;
+
+typedef enum attn_mask_kind {
+    ATTN_MASK_NONE = 0,
+    ATTN_MASK_BOOL = 1, /* uint8_t; nonzero: attend, zero: the score becomes -inf */
+    ATTN_MASK_ADD = 2,  /* the call's element type; added to the score */
+} attn_mask_kind;
+
+/* A mask over [batch, num_heads, seq_len_q, seq_len_kv]; stride 0 on an axis broadcasts it.
+ * Keys j >= seq_len_kv of the mask are left as they are (0 here means: the mask covers every key). */
+typedef struct attn_mask {
+    const void *data;
+    int32_t kind; /* attn_mask_kind */
+    int32_t seq_len_kv;
+    ptrdiff_t batch, head, query, key;
+} attn_mask;
+
+/* How query row i lies against the keys where seq_len_q != seq_len_kv: row i stands at key i + offset.
+ *   ATTN_ALIGN_TOP_LEFT      offset 0                             PyTorch
+ *   ATTN_ALIGN_BOTTOM_RIGHT  offset kv_length - seq_len_q         FlashAttention; the only meaning with a KV cache
+ * (kv_length is the batch element's own, where kv_lengths is given). Causal, seq_len_q 2, seq_len_kv 4:
+ *
+ *       top-left      bottom-right
+ *       1 0 0 0       1 1 1 0
+ *       1 1 0 0       1 1 1 1
+ */
+typedef enum attn_align {
+    ATTN_ALIGN_TOP_LEFT = 0,
+    ATTN_ALIGN_BOTTOM_RIGHT = 1,
+} attn_align;
+
+/* Which scores attn_sdpa_*_data.scores receives. Keys that are never read (causal, window, length) are -inf in
+ * ATTN_SCORES_MASKED and computed like any other in the earlier stages, except keys at or past kv_lengths: -inf. */
+typedef enum attn_scores_stage {
+    ATTN_SCORES_RAW = 0,       /* scale * query . key */
+    ATTN_SCORES_SOFTCAPPED = 1, /* after softcap */
+    ATTN_SCORES_MASKED = 2,    /* after ALiBi and every mask: what softmax sees */
+} attn_scores_stage;
+
+/* Sizes, layout and options of one call. Fill it with attn_sdpa_desc_init() and change what differs.
+ *   sizes        batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v; seq_len_kv may be 0
+ *                (every output row is then 0), batch and seq_len_q too (nothing is written); the others are >= 1
+ *   scale        multiplies query . key; 0 is really 0. Default 1 / sqrt(head_dim)
+ *   softcap      0: off (default); > 0: scores become softcap * tanh(scores / softcap), as ONNX Attention-23
+ *   is_causal    nonzero: row i sees keys j <= i + offset
+ *   align        attn_align, what offset is for is_causal, window and ALiBi
+ *   window_left, window_right
+ *                row i sees keys i + offset - left <= j <= i + offset + right; negative: no limit (default)
+ *   scores_stage attn_scores_stage, for the scores output
+ *   query, key, value, out
+ *                strides of [batch, num_heads or num_kv_heads, seq_len, head_dim or head_dim_v]
+ *   masks        up to two masks, both applied (for example attn_mask and a key padding mask)
+ *   kv_lengths   [batch], or NULL: batch element b has only its first kv_lengths[b] keys
+ *   alibi_batch_stride
+ *                alibi_slopes is [num_heads] for 0 (default), [batch, num_heads] for num_heads */
+typedef struct attn_sdpa_desc {
+    double scale;
+    double softcap;
+    int32_t batch, num_heads, num_kv_heads;
+    int32_t seq_len_q, seq_len_kv;
+    int32_t head_dim, head_dim_v;
+    int32_t is_causal;
+    int32_t align;
+    int32_t window_left, window_right;
+    int32_t scores_stage;
+    attn_strides query, key, value, out;
+    attn_mask masks[2];
+    const int32_t *kv_lengths;
+    ptrdiff_t alibi_batch_stride;
+} attn_sdpa_desc;
+
+/* Contiguous [batch, heads, seq_len, dim] tensors and every option at its default. Never fails; bad sizes are
+ * answered by the call that uses them. */
+void attn_sdpa_desc_init(attn_sdpa_desc *desc, int32_t batch, int32_t num_heads, int32_t num_kv_heads,
+                         int32_t seq_len_q, int32_t seq_len_kv, int32_t head_dim, int32_t head_dim_v);
+
+/* The tensors of one call. Outputs must not overlap each other or an input. NULL is allowed for alibi_slopes
+ * (off) and for each output (not wanted), and for an input that has no element.
+ *   query         [batch, num_heads, seq_len_q, head_dim]
+ *   key           [batch, num_kv_heads, seq_len_kv, head_dim]
+ *   value         [batch, num_kv_heads, seq_len_kv, head_dim_v]
+ *   alibi_slopes  [num_heads] or [batch, num_heads]
+ *   out           [batch, num_heads, seq_len_q, head_dim_v], laid out by desc->out
+ *   weights       [batch, num_heads, seq_len_q, seq_len_kv], contiguous
+ *   scores        the same shape
+ *   logsumexp     [batch, num_heads, seq_len_q]: log sum_j exp(scores[i][j]), natural logarithm */
+typedef struct attn_sdpa_f32_data {
+    const float *query, *key, *value, *alibi_slopes;
+    float *out, *weights, *scores, *logsumexp;
+} attn_sdpa_f32_data;
+
+typedef struct attn_sdpa_f64_data {
+    const double *query, *key, *value, *alibi_slopes;
+    double *out, *weights, *scores, *logsumexp;
+} attn_sdpa_f64_data;
+
+/* Bytes of workspace and number of tasks that the call with these arguments needs; either pointer may be NULL.
+ * The f32 workspace grows with the number of threads and, where weights or scores are asked for, with
+ * seq_len_kv; never with seq_len_q * seq_len_kv. Returns what the call itself would. */
+attn_status attn_sdpa_f32_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
+                                    const attn_threads *threads, size_t *bytes, int32_t *num_tasks);
+attn_status attn_sdpa_f64_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, size_t *bytes,
+                                    int32_t *num_tasks);
+
+/* float32, the fast path. Error against attn_sdpa_f64: at most about that of a plain float32 loop. */
+attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const attn_exec *exec);
+
+/* float64, the reference: one row at a time, in the order of the formula above, on one thread. */
+attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, const attn_exec *exec);
+
+/* ---- The textbook form ---------------------------------------------------------------------------------- */
+
+/* One query against seq_len_kv keys, in float64: every step of the formula, each in its own array.
+ *   query [head_dim], key [seq_len_kv, head_dim], value [seq_len_kv, head_dim_v]
+ *   scores, weights [seq_len_kv] (before and after softmax) and out [head_dim_v]: all required
+ * scale 1 is the plain dot product. Needs seq_len_kv >= 1. */
+attn_status attn_attention_f64(int32_t seq_len_kv, int32_t head_dim, int32_t head_dim_v, double scale,
+                               const double *query, const double *key, const double *value, double *scores,
+                               double *weights, double *out);
+
+/* ---- Layers -------------------------------------------------------------------------------------------- */
+
+/* y = x w^T + bias: torch.nn.functional.linear.
+ *   x [rows, in_dim], row i at x + i * x_stride;  w [out_dim, in_dim] contiguous;  bias [out_dim] or NULL
+ *   y [rows, out_dim], row i at y + i * y_stride; must not overlap the inputs */
+attn_status attn_linear_f32_workspace(int32_t rows, int32_t in_dim, int32_t out_dim, const attn_threads *threads,
+                                      size_t *bytes);
+attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x, ptrdiff_t x_stride,
+                            const float *w, const float *bias, float *y, ptrdiff_t y_stride, const attn_exec *exec);
+attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const double *x, ptrdiff_t x_stride,
+                            const double *w, const double *bias, double *y, ptrdiff_t y_stride);
+
+/* Multi-head attention, the function of torch.nn.MultiheadAttention:
+ *
+ *     q = query q_weight^T + q_bias;  k = key k_weight^T + k_bias;  v = value v_weight^T + v_bias
+ *     head h attends with columns [h * head_dim, (h + 1) * head_dim) of q, and those of its kv head in k and v
+ *     out = concat(heads) out_weight^T + out_bias
+ *
+ *   sizes          embed_dim = num_heads * head_dim; key rows have kdim and value rows vdim columns;
+ *                  num_kv_heads divides num_heads (PyTorch: equal)
+ *   query, key, value, out
+ *                  strides (batch and row; head is not used) of [batch, seq_len, dim]: batch-first or not is a
+ *                  matter of strides
+ *   scale          default 1 / sqrt(head_dim)
+ *   is_causal, align, window_left, window_right, masks
+ *                  as in attn_sdpa_desc. Boolean masks mean nonzero = attend here, too: PyTorch's layer has it
+ *                  the other way round, and a caller that follows PyTorch must invert them
+ *   add_zero_attn  nonzero: one more key and value, all zeros, that no mask covers
+ *   average_weights nonzero: weights are the mean over the heads, [batch, seq_len_q, seq_len_kv + extra];
+ *                  zero: [batch, num_heads, seq_len_q, seq_len_kv + extra]. extra counts bias_k and the zero key */
+typedef struct attn_mha_desc {
+    double scale;
+    int32_t batch, num_heads, num_kv_heads;
+    int32_t seq_len_q, seq_len_kv;
+    int32_t embed_dim, kdim, vdim;
+    int32_t is_causal;
+    int32_t align;
+    int32_t window_left, window_right;
+    int32_t add_zero_attn;
+    int32_t average_weights;
+    attn_strides query, key, value, out;
+    attn_mask masks[2];
+} attn_mha_desc;
+
+/* Contiguous batch-first tensors, kdim = vdim = embed_dim, num_kv_heads = num_heads, every option off. */
+void attn_mha_desc_init(attn_mha_desc *desc, int32_t batch, int32_t num_heads, int32_t seq_len_q,
+                        int32_t seq_len_kv, int32_t embed_dim);
+
+/*   q_weight [embed_dim, embed_dim], k_weight [kv_dim, kdim], v_weight [kv_dim, vdim] with
+ *   kv_dim = num_kv_heads * head_dim; out_weight [embed_dim, embed_dim]: PyTorch's [out, in]
+ *   q_bias, out_bias [embed_dim], k_bias, v_bias [kv_dim], each may be NULL
+ *   bias_k, bias_v [kv_dim]: one more key and value row, both or neither NULL
+ *   out [batch, seq_len_q, embed_dim]; weights as above, or NULL */
+typedef struct attn_mha_f32_data {
+    const float *query, *key, *value;
+    const float *q_weight, *k_weight, *v_weight, *out_weight;
+    const float *q_bias, *k_bias, *v_bias, *out_bias;
+    const float *bias_k, *bias_v;
+    float *out, *weights;
+} attn_mha_f32_data;
+
+typedef struct attn_mha_f64_data {
+    const double *query, *key, *value;
+    const double *q_weight, *k_weight, *v_weight, *out_weight;
+    const double *q_bias, *k_bias, *v_bias, *out_bias;
+    const double *bias_k, *bias_v;
+    double *out, *weights;
+} attn_mha_f64_data;
+
+attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32_data *data,
+                                   const attn_threads *threads, size_t *bytes);
+attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data, const attn_exec *exec);
+attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64_data *data, size_t *bytes);
+attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data, const attn_exec *exec);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

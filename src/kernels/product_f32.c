@@ -1,0 +1,216 @@
+#include "kernels/product_f32.h"
+
+#include "simd/f32x4.h"
+
+/* One tile. rows and add are constants at every call, so that each becomes straight code; the
+ * functions below are not inlined, because V8 replaces its first, slow code of a function only when
+ * it is called again. */
+SIMD_INLINE void tile(const int rows, const int add, int depth, const float *a, ptrdiff_t a_step,
+                      const float *b, float *c, ptrdiff_t c_stride) {
+    f32x4 acc[TILE_ROWS][2];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        acc[r][0] = add ? f32x4_load(c + r * c_stride) : f32x4_zero();
+        acc[r][1] = add ? f32x4_load(c + r * c_stride + 4) : f32x4_zero();
+    }
+    for (int k = 0; k < depth; k++) {
+        const f32x4 b0 = f32x4_load(b), b1 = f32x4_load(b + 4);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            const f32x4 x = f32x4_load_splat(a + r);
+            acc[r][0] = f32x4_madd(x, b0, acc[r][0]);
+            acc[r][1] = f32x4_madd(x, b1, acc[r][1]);
+        }
+        a += a_step;
+        b += PANEL;
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        f32x4_store(c + r * c_stride, acc[r][0]);
+        f32x4_store(c + r * c_stride + 4, acc[r][1]);
+    }
+}
+
+#define TILE_ARGS                                                                                  \
+    int depth, const float *a, ptrdiff_t a_step, const float *b, float *c, ptrdiff_t c_stride
+typedef void tile_fn(TILE_ARGS);
+
+#define DEFINE_TILE(rows)                                                                          \
+    static __attribute__((noinline)) void tile_set_##rows(TILE_ARGS) {                             \
+        tile(rows, 0, depth, a, a_step, b, c, c_stride);                                           \
+    }                                                                                              \
+    static __attribute__((noinline)) void tile_add_##rows(TILE_ARGS) {                             \
+        tile(rows, 1, depth, a, a_step, b, c, c_stride);                                           \
+    }
+DEFINE_TILE(1)
+DEFINE_TILE(2)
+DEFINE_TILE(3)
+DEFINE_TILE(4)
+DEFINE_TILE(5)
+DEFINE_TILE(6)
+
+static tile_fn *const tile_set_tail[TILE_ROWS] = {0,          tile_set_1, tile_set_2,
+                                                  tile_set_3, tile_set_4, tile_set_5};
+static tile_fn *const tile_add_tail[TILE_ROWS] = {0,          tile_add_1, tile_add_2,
+                                                  tile_add_3, tile_add_4, tile_add_5};
+
+void product_packed_f32(int rows, int depth, const float *a, const float *b, float *c,
+                        ptrdiff_t c_stride) {
+    int r = 0;
+    for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
+        tile_set_6(depth, a, TILE_ROWS, b, c, c_stride);
+        a += TILE_ROWS * depth;
+        c += TILE_ROWS * c_stride;
+    }
+    if (r < rows)
+        tile_set_tail[rows - r](depth, a, rows - r, b, c, c_stride);
+}
+
+void product_add_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *b,
+                     float *c) {
+    int r = 0;
+    for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
+        tile_add_6(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+    if (r < rows)
+        tile_add_tail[rows - r](depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+}
+
+void pack_rows_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, float *packed) {
+    int r = 0;
+    for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
+        const float *row[TILE_ROWS];
+        for (int t = 0; t < TILE_ROWS; t++)
+            row[t] = a + (r + t) * a_stride;
+        int k = 0;
+        /* 4 columns of 6 rows: rows 0-3 as a 4 x 4 block; 4-5 with the first two of it again, whose
+         * places the next column's store then overwrites, so every store is a whole vector but the
+         * last. */
+        for (; k + 4 < depth; k += 4) {
+            f32x4 upper[4] = {f32x4_load(row[0] + k), f32x4_load(row[1] + k),
+                              f32x4_load(row[2] + k), f32x4_load(row[3] + k)};
+            f32x4 lower[4] = {f32x4_load(row[4] + k), f32x4_load(row[5] + k), f32x4_zero(),
+                              f32x4_zero()};
+            f32x4_transpose4(upper);
+            f32x4_transpose4(lower);
+            for (int t = 0; t < 4; t++) {
+                f32x4_store(packed + t * TILE_ROWS, upper[t]);
+                f32x4_store(packed + t * TILE_ROWS + 4, lower[t]);
+            }
+            packed += 4 * TILE_ROWS;
+        }
+        for (; k < depth; k++)
+            for (int t = 0; t < TILE_ROWS; t++)
+                *packed++ = row[t][k];
+    }
+    for (int k = 0; k < depth && r < rows; k++)
+        for (int t = r; t < rows; t++)
+            *packed++ = a[t * a_stride + k];
+}
+
+void pack_panel_f32(int depth, const float *const rows[PANEL], float factor, float *panel) {
+    const f32x4 scale = f32x4_splat(factor);
+    for (int half = 0; half < PANEL; half += 4) {
+        const float *const *row = rows + half;
+        int k = 0;
+        for (; k + 4 <= depth; k += 4) {
+            f32x4 block[4];
+            for (int t = 0; t < 4; t++)
+                block[t] = f32x4_mul(f32x4_load(row[t] + k), scale);
+            f32x4_transpose4(block);
+            for (int t = 0; t < 4; t++)
+                f32x4_store(panel + (k + t) * PANEL + half, block[t]);
+        }
+        for (; k < depth; k++)
+            for (int t = 0; t < 4; t++)
+                panel[k * PANEL + half + t] = row[t][k] * factor;
+    }
+}
+
+void unpack_panel_f32(int depth, int count, const float *panel, const float factor[PANEL],
+                      float *const rows[PANEL]) {
+    for (int half = 0; half < count; half += 4) {
+        const int lanes = count - half < 4 ? count - half : 4;
+        const f32x4 scale = f32x4_load(factor + half);
+        float *const *row = rows + half;
+        int k = 0;
+        for (; k + 4 <= depth; k += 4) {
+            f32x4 block[4];
+            for (int t = 0; t < 4; t++)
+                block[t] = f32x4_mul(f32x4_load(panel + (k + t) * PANEL + half), scale);
+            f32x4_transpose4(block);
+            for (int t = 0; t < lanes; t++)
+                f32x4_store(row[t] + k, block[t]);
+        }
+        for (; k < depth; k++)
+            for (int t = 0; t < lanes; t++)
+                row[t][k] = panel[k * PANEL + half + t] * factor[half + t];
+    }
+}
+
+void dot_rows_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *x,
+                  float *dot) {
+    int r = 0;
+    for (; r + 4 <= rows; r += 4) {
+        const float *row = a + r * a_stride;
+        f32x4 acc[4] = {f32x4_zero(), f32x4_zero(), f32x4_zero(), f32x4_zero()};
+        int k = 0;
+        for (; k + 4 <= depth; k += 4) {
+            const f32x4 v = f32x4_load(x + k);
+#pragma GCC unroll 4
+            for (int t = 0; t < 4; t++)
+                acc[t] = f32x4_madd(f32x4_load(row + t * a_stride + k), v, acc[t]);
+        }
+        if (k < depth) {
+            const f32x4 v = f32x4_load_n(x + k, depth - k);
+            for (int t = 0; t < 4; t++)
+                acc[t] = f32x4_madd(f32x4_load_n(row + t * a_stride + k, depth - k), v, acc[t]);
+        }
+        f32x4_transpose4(acc);
+        f32x4_store(dot + r, f32x4_add(f32x4_add(acc[0], acc[2]), f32x4_add(acc[1], acc[3])));
+    }
+    for (; r < rows; r++) {
+        const float *row = a + r * a_stride;
+        f32x4 acc = f32x4_zero();
+        int k = 0;
+        for (; k + 4 <= depth; k += 4)
+            acc = f32x4_madd(f32x4_load(row + k), f32x4_load(x + k), acc);
+        if (k < depth)
+            acc = f32x4_madd(f32x4_load_n(row + k, depth - k), f32x4_load_n(x + k, depth - k), acc);
+        dot[r] = f32x4_sum(acc);
+    }
+}
+
+void sum_rows_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *x,
+                  float *sum) {
+    int k = 0;
+    for (; k + 32 <= depth; k += 32) {
+        f32x4 acc[8];
+        const float *row = a + k;
+#pragma GCC unroll 8
+        for (int t = 0; t < 8; t++)
+            acc[t] = f32x4_load(sum + k + 4 * t);
+        for (int r = 0; r < rows; r++) {
+            const f32x4 w = f32x4_load_splat(x + r);
+#pragma GCC unroll 8
+            for (int t = 0; t < 8; t++)
+                acc[t] = f32x4_madd(f32x4_load(row + 4 * t), w, acc[t]);
+            row += a_stride;
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < 8; t++)
+            f32x4_store(sum + k + 4 * t, acc[t]);
+    }
+    for (; k < depth; k += 4) {
+        const int lanes = depth - k < 4 ? depth - k : 4;
+        f32x4 acc = lanes == 4 ? f32x4_load(sum + k) : f32x4_load_n(sum + k, lanes);
+        for (int r = 0; r < rows; r++) {
+            const float *row = a + r * a_stride + k;
+            acc = f32x4_madd(lanes == 4 ? f32x4_load(row) : f32x4_load_n(row, lanes),
+                             f32x4_load_splat(x + r), acc);
+        }
+        if (lanes == 4)
+            f32x4_store(sum + k, acc);
+        else
+            f32x4_store_n(sum + k, acc, lanes);
+    }
+}

@@ -1,0 +1,165 @@
+/* y = x w^T + bias. The rows of x are packed once for all, each task packs the rows of w that it
+ * needs once. */
+#include <string.h>
+
+#include "kernels/product_f32.h"
+#include "parallel/parallel.h"
+#include "sdpa_common.h"
+#include "simd/f32x4.h"
+
+/* Columns of y per task: 8 panels of w. */
+#define TASK_COLUMNS (8 * PANEL)
+/* Up to here packing w would cost more than it gives: one row of x against the rows of w as they
+ * lie. */
+#define DOT_ROWS 4
+
+static attn_status check_linear(int32_t rows, int32_t in_dim, int32_t out_dim, const void *x,
+                                ptrdiff_t x_stride, const void *w, const void *y,
+                                ptrdiff_t y_stride, size_t element_bytes) {
+    if (rows < 0 || in_dim < 1 || out_dim < 1)
+        return ATTN_ERR_SHAPE;
+    const uint64_t limit = PTRDIFF_MAX / element_bytes;
+    const int32_t x_size[2] = {rows, in_dim}, y_size[2] = {rows, out_dim},
+                  w_size[2] = {out_dim, in_dim};
+    const ptrdiff_t x_step[2] = {x_stride, 1}, y_step[2] = {y_stride, 1}, w_step[2] = {in_dim, 1};
+    if (tensor_extent(2, x_size, x_step, limit) == UINT64_MAX ||
+        tensor_extent(2, y_size, y_step, limit) == UINT64_MAX ||
+        tensor_extent(2, w_size, w_step, limit) == UINT64_MAX)
+        return ATTN_ERR_SIZE;
+    if (rows_overlap(rows, y_stride, out_dim))
+        return ATTN_ERR_OPTION;
+    return (!x || !y) && rows > 0 ? ATTN_ERR_NULL : w ? ATTN_OK : ATTN_ERR_NULL;
+}
+
+attn_status attn_linear_f32_workspace(int32_t rows, int32_t in_dim, int32_t out_dim,
+                                      const attn_threads *threads, size_t *bytes) {
+    if (!bytes)
+        return ATTN_ERR_NULL;
+    if (rows < 0 || in_dim < 1 || out_dim < 1)
+        return ATTN_ERR_SHAPE;
+    *bytes = 0;
+    if (rows <= DOT_ROWS)
+        return ATTN_OK;
+    const uint64_t limit = PTRDIFF_MAX / sizeof(float);
+    uint64_t floats = 0;
+    /* packed x, then for each thread one panel of w and one tile of y */
+    if (!add_product(&floats, (uint64_t)rows, (uint64_t)in_dim, limit) ||
+        !add_product(&floats, (uint64_t)attn_threads_count(threads),
+                     ((uint64_t)in_dim + (uint64_t)rows) * PANEL, limit))
+        return ATTN_ERR_SIZE;
+    *bytes = workspace_piece((size_t)floats * sizeof(float));
+    return ATTN_OK;
+}
+
+typedef struct linear_call {
+    int32_t rows, in_dim, out_dim;
+    const float *x;
+    ptrdiff_t x_stride;
+    const float *w, *bias;
+    float *y;
+    ptrdiff_t y_stride;
+    float *packed;  /* [rows * in_dim], tiles of TILE_ROWS rows */
+    float *scratch; /* per thread: [in_dim, PANEL] of w and [rows, PANEL] of y */
+} linear_call;
+
+static void pack_task(void *context, int32_t task, int32_t thread) {
+    (void)thread;
+    const linear_call *c = context;
+    const int32_t first = task * TILE_ROWS;
+    const int32_t rows = c->rows - first < TILE_ROWS ? c->rows - first : TILE_ROWS;
+    pack_rows_f32(rows, c->in_dim, c->x + first * c->x_stride, c->x_stride,
+                  c->packed + (ptrdiff_t)first * c->in_dim);
+}
+
+static void product_task(void *context, int32_t task, int32_t thread) {
+    const linear_call *c = context;
+    float *w_panel = c->scratch + (ptrdiff_t)thread * (c->in_dim + c->rows) * PANEL;
+    float *tail = w_panel + (ptrdiff_t)c->in_dim * PANEL;
+    const int32_t end =
+        c->out_dim - task * TASK_COLUMNS < TASK_COLUMNS ? c->out_dim : (task + 1) * TASK_COLUMNS;
+    for (int32_t column = task * TASK_COLUMNS; column < end; column += PANEL) {
+        const int32_t columns = end - column < PANEL ? end - column : PANEL;
+        const float *w_rows[PANEL];
+        for (int32_t r = 0; r < PANEL; r++)
+            w_rows[r] = c->w + (ptrdiff_t)(column + (r < columns ? r : columns - 1)) * c->in_dim;
+        pack_panel_f32(c->in_dim, w_rows, 1.0f, w_panel);
+        float bias[PANEL] = {0};
+        for (int32_t r = 0; r < columns && c->bias; r++)
+            bias[r] = c->bias[column + r];
+
+        const bool whole = columns == PANEL;
+        float *y = whole ? c->y + column : tail;
+        const ptrdiff_t stride = whole ? c->y_stride : PANEL;
+        product_packed_f32(c->rows, c->in_dim, c->packed, w_panel, y, stride);
+        const f32x4 bias0 = f32x4_load(bias), bias1 = f32x4_load(bias + 4);
+        for (int32_t row = 0; row < c->rows; row++) {
+            float *to = y + row * stride;
+            if (c->bias) {
+                f32x4_store(to, f32x4_add(f32x4_load(to), bias0));
+                f32x4_store(to + 4, f32x4_add(f32x4_load(to + 4), bias1));
+            }
+            if (!whole)
+                memcpy(c->y + row * c->y_stride + column, to, sizeof(float) * (size_t)columns);
+        }
+    }
+}
+
+static void dot_task(void *context, int32_t task, int32_t thread) {
+    (void)thread;
+    const linear_call *c = context;
+    const int32_t first = task * TASK_COLUMNS;
+    const int32_t columns = c->out_dim - first < TASK_COLUMNS ? c->out_dim - first : TASK_COLUMNS;
+    for (int32_t row = 0; row < c->rows; row++) {
+        float *y = c->y + row * c->y_stride + first;
+        dot_rows_f32(columns, c->in_dim, c->w + (ptrdiff_t)first * c->in_dim, c->in_dim,
+                     c->x + row * c->x_stride, y);
+        for (int32_t k = 0; k < columns && c->bias; k++)
+            y[k] += c->bias[first + k];
+    }
+}
+
+attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
+                            ptrdiff_t x_stride, const float *w, const float *bias, float *y,
+                            ptrdiff_t y_stride, const attn_exec *exec) {
+    attn_status status =
+        check_linear(rows, in_dim, out_dim, x, x_stride, w, y, y_stride, sizeof(float));
+    if (status != ATTN_OK)
+        return status;
+    attn_threads *threads = exec ? exec->threads : NULL;
+    size_t bytes;
+    status = attn_linear_f32_workspace(rows, in_dim, out_dim, threads, &bytes);
+    int32_t first, end;
+    if (status == ATTN_OK)
+        status = exec_check(exec, bytes, 1, &first, &end);
+    if (status != ATTN_OK || rows == 0)
+        return status;
+
+    linear_call c = {rows, in_dim, out_dim, x, x_stride, w, bias, y, y_stride, NULL, NULL};
+    const int32_t tasks = (out_dim - 1) / TASK_COLUMNS + 1;
+    if (rows <= DOT_ROWS) {
+        parallel_for(threads, 0, tasks, dot_task, &c);
+        return ATTN_OK;
+    }
+    c.packed = exec->workspace;
+    c.scratch = c.packed + (ptrdiff_t)rows * in_dim;
+    parallel_for(threads, 0, (rows - 1) / TILE_ROWS + 1, pack_task, &c);
+    parallel_for(threads, 0, tasks, product_task, &c);
+    return ATTN_OK;
+}
+
+attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const double *x,
+                            ptrdiff_t x_stride, const double *w, const double *bias, double *y,
+                            ptrdiff_t y_stride) {
+    const attn_status status =
+        check_linear(rows, in_dim, out_dim, x, x_stride, w, y, y_stride, sizeof(double));
+    if (status != ATTN_OK)
+        return status;
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t o = 0; o < out_dim; o++) {
+            double sum = bias ? bias[o] : 0.0;
+            for (int32_t k = 0; k < in_dim; k++)
+                sum += x[i * x_stride + k] * w[(ptrdiff_t)o * in_dim + k];
+            y[i * y_stride + o] = sum;
+        }
+    return ATTN_OK;
+}

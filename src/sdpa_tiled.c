@@ -1,0 +1,422 @@
+/* Attention in float32: blocks of keys against panels of 8 queries across the lanes.
+ *
+ * Fused (no weights or scores asked for), for each task of up to BLOCK_Q query rows:
+ *
+ *     for each block of BLOCK_KV keys that some row sees          pack the keys in tiles of 6
+ *         for each panel of 8 rows that sees some of it
+ *             S[j][0..8)    <- scale log2(e) key[j] . query[0..8)      6 x 8 tiles; softcap, ALiBi,
+ * masks, limits max, sum      <- online softmax, S <- 2^(S - max) out[d][0..8)  <- out[d][0..8) +
+ * sum_j value[j][d] S[j][0..8) out[row][d] <- out[d][row] / sum
+ *
+ * Scores lie transposed, so maximum, exponential and sum of 8 rows need no horizontal step, and
+ * both products read one operand as it lies and the other by a broadcast load. With weights or
+ * scores asked for, S spans all keys and the three steps become three passes. (Dao 2023,
+ * FlashAttention-2, section 3.1, with rows across the lanes.) */
+#include "sdpa_tiled.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/exp_f32.h"
+#include "kernels/product_f32.h"
+#include "kernels/softmax_f32.h"
+#include "parallel/parallel.h"
+#include "sdpa_common.h"
+
+#define BLOCK_Q 128
+#define BLOCK_KV 60
+#define MAX_PANELS (BLOCK_Q / PANEL)
+/* Up to here a panel would be mostly padding, and the keys are better read as they lie. */
+#define DECODE_ROWS 3
+/* Scores of one task where they are kept for all keys: at most this many floats (1 MiB, half of a
+ * usual L2), as long as that leaves one panel. */
+#define SCORES_FLOATS (1 << 18)
+
+/* 8 rows of the stack; rows past the end repeat the last one and are never stored. */
+typedef struct panel {
+    int32_t count;                    /* rows that are real */
+    int32_t head[PANEL];              /* query head */
+    int32_t query[PANEL];             /* index in seq_len_q */
+    int32_t first[PANEL], end[PANEL]; /* visible keys of each row */
+    int32_t any_first, any_end;       /* keys that some row sees lie in here */
+    int32_t all_first, all_end;       /* keys that every row sees */
+} panel;
+
+typedef struct call {
+    const attn_sdpa_desc *desc;
+    const attn_sdpa_f32_data *data;
+    const sdpa_plan *plan;
+    float *workspace;
+    float query_scale; /* what the queries are multiplied by when they are packed */
+    bool adjusts;      /* scores pass through adjust_scores, in natural units */
+} call;
+
+static int32_t min32(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+static int32_t max32(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+
+static bool keeps_scores(const attn_sdpa_f32_data *data) {
+    return data->weights || data->scores;
+}
+
+/* Early stages of the scores show every key of the batch element, visible or not. */
+static bool shows_every_key(const call *c) {
+    return c->data->scores && c->desc->scores_stage != ATTN_SCORES_MASKED;
+}
+
+sdpa_plan sdpa_plan_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
+                        int32_t num_threads) {
+    sdpa_plan plan = {0};
+    const int32_t group = desc->num_heads / desc->num_kv_heads;
+    plan.stacked_rows = (int64_t)group * desc->seq_len_q;
+    const int64_t stacks = (int64_t)desc->batch * desc->num_kv_heads;
+
+    plan.block_rows = BLOCK_Q;
+    if (keeps_scores(data))
+        while (plan.block_rows > PANEL &&
+               (int64_t)plan.block_rows * desc->seq_len_kv > SCORES_FLOATS)
+            plan.block_rows /= 2;
+    /* Enough tasks that the last ones to finish do not keep the other threads waiting for long. */
+    while (num_threads > 1 && plan.block_rows > 4 * PANEL &&
+           stacks * ((plan.stacked_rows + plan.block_rows - 1) / plan.block_rows) < 8 * num_threads)
+        plan.block_rows /= 2;
+    if (plan.stacked_rows < plan.block_rows)
+        plan.block_rows = (int32_t)((plan.stacked_rows + PANEL - 1) / PANEL * PANEL);
+
+    const int64_t blocks = (plan.stacked_rows + plan.block_rows - 1) / plan.block_rows;
+    plan.num_tasks = stacks * blocks;
+    plan.blocks = (int32_t)blocks;
+    plan.decode = plan.stacked_rows <= DECODE_ROWS && !keeps_scores(data) && data->out;
+
+    const uint64_t rows = (uint64_t)plan.block_rows, head_dim = (uint64_t)desc->head_dim;
+    plan.thread_floats =
+        rows * head_dim                     /* queries, [panel][head_dim][8] */
+        + rows * (uint64_t)desc->head_dim_v /* outputs, [panel][head_dim_v][8] */
+        + BLOCK_KV * head_dim               /* packed keys */
+        /* scores, [key][8], for each panel where they are kept */
+        + (keeps_scores(data) ? rows * (uint64_t)desc->seq_len_kv : BLOCK_KV * PANEL);
+    plan.thread_floats = (plan.thread_floats + 3) & ~(uint64_t)3;
+    return plan;
+}
+
+static void fill_panel(const call *c, int32_t batch, int32_t kv_head, int64_t first_row, panel *p) {
+    const attn_sdpa_desc *desc = c->desc;
+    const int32_t group = desc->num_heads / desc->num_kv_heads;
+    const int64_t left = c->plan->stacked_rows - first_row;
+    p->count = left < PANEL ? (int32_t)left : PANEL;
+    p->any_first = p->all_end = desc->seq_len_kv;
+    p->any_end = p->all_first = 0;
+    for (int32_t r = 0; r < PANEL; r++) {
+        const int64_t row = first_row + min32(r, p->count - 1);
+        p->head[r] = kv_head * group + (int32_t)(row / desc->seq_len_q);
+        p->query[r] = (int32_t)(row % desc->seq_len_q);
+        sdpa_visible(desc, batch, p->query[r], &p->first[r], &p->end[r]);
+        p->all_first = max32(p->all_first, p->first[r]);
+        p->all_end = min32(p->all_end, p->end[r]);
+        if (p->first[r] < p->end[r]) {
+            p->any_first = min32(p->any_first, p->first[r]);
+            p->any_end = max32(p->any_end, p->end[r]);
+        }
+    }
+    if (p->any_first > p->any_end)
+        p->any_first = p->any_end = 0;
+    if (p->all_end < p->all_first)
+        p->all_end = p->all_first = p->any_end;
+}
+
+static void softcap_scores(float softcap, int keys, float *s) {
+    const f32x4 cap = f32x4_splat(softcap), inverse = f32x4_splat(1.0f / softcap);
+    for (int i = 0; i < keys * PANEL; i += 4)
+        f32x4_store(s + i, f32x4_mul(cap, tanh_f32(f32x4_mul(f32x4_load(s + i), inverse))));
+}
+
+/* s[j] -= slope * |i + offset - key| for the keys from first on */
+static void add_alibi(const call *c, int32_t batch, const panel *p, int32_t first, int keys,
+                      float *s) {
+    const int64_t offset = sdpa_offset(c->desc, batch);
+    const float *slopes = c->data->alibi_slopes + batch * c->desc->alibi_batch_stride;
+    for (int r = 0; r < PANEL; r++) {
+        const float slope = slopes[p->head[r]];
+        const int64_t position = p->query[r] + offset - first;
+        for (int j = 0; j < keys; j++)
+            s[j * PANEL + r] -= slope * fabsf((float)(position - j));
+    }
+}
+
+static void apply_mask(const call *c, const attn_mask *mask, int32_t batch, const panel *p,
+                       int32_t first, int keys, float *s) {
+    const int32_t covered = min32(keys, sdpa_mask_keys(c->desc, mask) - first);
+    for (int r = 0; r < PANEL; r++) {
+        const ptrdiff_t row =
+            sdpa_mask_row(mask, batch, p->head[r], p->query[r]) + first * mask->key;
+        if (mask->kind == ATTN_MASK_BOOL) {
+            const uint8_t *m = (const uint8_t *)mask->data + row;
+            for (int32_t j = 0; j < covered; j++)
+                s[j * PANEL + r] = m[j * mask->key] ? s[j * PANEL + r] : -INFINITY;
+        } else {
+            const float *m = (const float *)mask->data + row;
+            for (int32_t j = 0; j < covered; j++)
+                s[j * PANEL + r] += m[j * mask->key];
+        }
+    }
+}
+
+/* Keys outside a row's own limits. Their scores may be NaN; what they are is forgotten here. */
+static void apply_limits(const panel *p, int32_t first, int keys, float *s) {
+    for (int32_t j = 0; j < keys; j++) {
+        const int32_t key = first + j;
+        if (key >= p->all_first && key < p->all_end) {
+            j = min32(p->all_end - first, keys) - 1;
+            continue;
+        }
+        for (int r = 0; r < PANEL; r++)
+            if (key < p->first[r] || key >= p->end[r])
+                s[j * PANEL + r] = -INFINITY;
+    }
+}
+
+/* The scores of keys first .. first + keys - 1, [key][8], into the rows of a [batch, num_heads,
+ * seq_len_q, seq_len_kv] tensor, times factor. */
+static void store_rows(const call *c, int32_t batch, const panel *p, int32_t first, int keys,
+                       const float *s, const float factor[PANEL], float *tensor) {
+    float *rows[PANEL];
+    for (int r = 0; r < PANEL; r++) {
+        const ptrdiff_t head = (ptrdiff_t)batch * c->desc->num_heads + p->head[r];
+        rows[r] = tensor + (head * c->desc->seq_len_q + p->query[r]) * c->desc->seq_len_kv + first;
+    }
+    unpack_panel_f32(keys, p->count, s, factor, rows);
+}
+
+static const float ones[PANEL] = {1, 1, 1, 1, 1, 1, 1, 1};
+
+/* From scale * query . key to what softmax sees, for keys first .. first + keys - 1. */
+static void adjust_scores(const call *c, int32_t batch, const panel *p, int32_t first, int keys,
+                          float *s) {
+    const attn_sdpa_desc *desc = c->desc;
+    float *scores = c->data->scores;
+    if (c->adjusts) {
+        if (scores && desc->scores_stage == ATTN_SCORES_RAW)
+            store_rows(c, batch, p, first, keys, s, ones, scores);
+        if (desc->softcap > 0)
+            softcap_scores((float)desc->softcap, keys, s);
+        if (scores && desc->scores_stage == ATTN_SCORES_SOFTCAPPED)
+            store_rows(c, batch, p, first, keys, s, ones, scores);
+        if (c->data->alibi_slopes)
+            add_alibi(c, batch, p, first, keys, s);
+        for (int m = 0; m < 2; m++)
+            if (desc->masks[m].kind != ATTN_MASK_NONE)
+                apply_mask(c, &desc->masks[m], batch, p, first, keys, s);
+    }
+    if (first < p->all_first || first + keys > p->all_end)
+        apply_limits(p, first, keys, s);
+    if (c->adjusts) {
+        if (scores && desc->scores_stage == ATTN_SCORES_MASKED)
+            store_rows(c, batch, p, first, keys, s, ones, scores);
+        const f32x4 log2_e = f32x4_splat((float)LOG2_E);
+        for (int i = 0; i < keys * PANEL; i += 4)
+            f32x4_store(s + i, f32x4_mul(f32x4_load(s + i), log2_e));
+    }
+}
+
+static bool all_finite(const float *x, int count) {
+    f32x4 acc = f32x4_zero();
+    int k = 0;
+    for (; k + 4 <= count; k += 4)
+        acc = f32x4_madd(f32x4_load(x + k), f32x4_zero(), acc);
+    acc = f32x4_madd(f32x4_load_n(x + k, count - k), f32x4_zero(), acc);
+    return f32x4_sum(acc) == 0.0f;
+}
+
+/* out[d][0..8) += sum_j value[j][d] w[j][0..8) over keys first .. first + keys - 1. A key that only
+ * some of the rows may read has weight 0 for the others; where its value is NaN or infinite, 0
+ * times it would leak into them, so it is then added row by row. */
+static void add_values(const call *c, const panel *p, const float *value, int32_t first, int keys,
+                       const float *w, float *out) {
+    const int depth = c->desc->head_dim_v;
+    const ptrdiff_t stride = c->desc->value.row;
+    const int32_t end = first + keys;
+    bool leaks = false;
+    for (int32_t key = first; key < end && !leaks; key++) {
+        if (key >= p->all_first && key < p->all_end)
+            key = min32(p->all_end, end) - 1;
+        else
+            leaks = !all_finite(value + key * stride, depth);
+    }
+    if (!leaks) {
+        product_add_f32(depth, keys, value + first * stride, stride, w, out);
+        return;
+    }
+    const int32_t inner_first = min32(max32(first, p->all_first), end);
+    const int32_t inner_end = max32(min32(end, p->all_end), inner_first);
+    product_add_f32(depth, inner_end - inner_first, value + inner_first * stride, stride,
+                    w + (inner_first - first) * PANEL, out);
+    for (int32_t key = first; key < end; key++) {
+        if (key >= inner_first && key < inner_end)
+            continue;
+        for (int r = 0; r < PANEL; r++)
+            if (key >= p->first[r] && key < p->end[r])
+                for (int d = 0; d < depth; d++)
+                    out[d * PANEL + r] += w[(key - first) * PANEL + r] * value[key * stride + d];
+    }
+}
+
+/* 0 (weights) or -inf (scores) for the keys that the panel's rows did not compute. */
+static void fill_rows(const call *c, int32_t batch, const panel *p, int32_t first, int32_t end,
+                      float with, float *tensor) {
+    for (int r = 0; r < p->count; r++) {
+        const ptrdiff_t head = (ptrdiff_t)batch * c->desc->num_heads + p->head[r];
+        float *row = tensor + (head * c->desc->seq_len_q + p->query[r]) * c->desc->seq_len_kv;
+        for (int32_t j = 0; j < first; j++)
+            row[j] = with;
+        for (int32_t j = end; j < c->desc->seq_len_kv; j++)
+            row[j] = with;
+    }
+}
+
+static void store_outputs(const call *c, int32_t batch, const panel *p, const softmax_state *state,
+                          float *out) {
+    const attn_sdpa_desc *desc = c->desc;
+    float factor[PANEL];
+    softmax_factors(state, factor);
+    if (c->data->out) {
+        float *rows[PANEL];
+        for (int r = 0; r < PANEL; r++)
+            rows[r] = c->data->out + batch * desc->out.batch + p->head[r] * desc->out.head +
+                      p->query[r] * desc->out.row;
+        /* A row that saw nothing is 0 even where 0 times a removed key's value was NaN. */
+        for (int r = 0; r < p->count; r++)
+            if (state->row_sum[r] == 0.0f)
+                for (int d = 0; d < desc->head_dim_v; d++)
+                    out[d * PANEL + r] = 0.0f;
+        unpack_panel_f32(desc->head_dim_v, p->count, out, factor, rows);
+    }
+    if (c->data->logsumexp)
+        for (int r = 0; r < p->count; r++)
+            c->data->logsumexp[((ptrdiff_t)batch * desc->num_heads + p->head[r]) * desc->seq_len_q +
+                               p->query[r]] = softmax_logsumexp(state, r);
+}
+
+/* A run of packed tiles starts at a tile: the keys that a panel computes, from a block's. */
+static int32_t tile_floor(int32_t key, int32_t block_first) {
+    return block_first + (key - block_first) / TILE_ROWS * TILE_ROWS;
+}
+
+static void run_task(void *context, int32_t task, int32_t thread) {
+    const call *c = context;
+    const attn_sdpa_desc *desc = c->desc;
+    const int32_t head_dim = desc->head_dim, head_dim_v = desc->head_dim_v;
+    /* The last rows first: under a causal mask they are the longest, and the short ones then fill
+     * the gaps. */
+    const int32_t block = c->plan->blocks - 1 - task % c->plan->blocks;
+    const int32_t stack = task / c->plan->blocks;
+    const int32_t batch = stack / desc->num_kv_heads, kv_head = stack % desc->num_kv_heads;
+    const float *key = c->data->key + batch * desc->key.batch + kv_head * desc->key.head;
+    const float *value = c->data->value + batch * desc->value.batch + kv_head * desc->value.head;
+
+    float *queries = c->workspace + (size_t)thread * c->plan->thread_floats;
+    float *outs = queries + (size_t)c->plan->block_rows * head_dim;
+    float *packed = outs + (size_t)c->plan->block_rows * head_dim_v;
+    float *scores = packed + (size_t)BLOCK_KV * head_dim;
+    panel panels[MAX_PANELS];
+    softmax_state states[MAX_PANELS];
+
+    const int64_t first_row = (int64_t)block * c->plan->block_rows;
+    const int64_t left = c->plan->stacked_rows - first_row;
+    const int32_t num_panels =
+        ((left < c->plan->block_rows ? (int32_t)left : c->plan->block_rows) + PANEL - 1) / PANEL;
+    int32_t first = desc->seq_len_kv, end = 0;
+    for (int32_t n = 0; n < num_panels; n++) {
+        panel *p = &panels[n];
+        fill_panel(c, batch, kv_head, first_row + n * PANEL, p);
+        if (shows_every_key(c)) {
+            p->any_first = 0;
+            p->any_end = sdpa_kv_length(desc, batch);
+        }
+        if (p->any_first < p->any_end) {
+            first = min32(first, p->any_first);
+            end = max32(end, p->any_end);
+        }
+        const float *rows[PANEL];
+        for (int r = 0; r < PANEL; r++)
+            rows[r] = c->data->query + batch * desc->query.batch + p->head[r] * desc->query.head +
+                      p->query[r] * desc->query.row;
+        pack_panel_f32(head_dim, rows, c->query_scale, queries + n * PANEL * head_dim);
+        softmax_init(&states[n]);
+    }
+    memset(outs, 0, sizeof(float) * (size_t)num_panels * PANEL * (size_t)head_dim_v);
+
+    const bool keeps = keeps_scores(c->data);
+    const ptrdiff_t panel_scores = keeps ? (ptrdiff_t)desc->seq_len_kv * PANEL : 0;
+    /* Blocks lie at multiples of BLOCK_KV, so that a row's result does not depend on the rows
+     * around it. */
+    for (int32_t b = first / BLOCK_KV * BLOCK_KV; b < end; b += BLOCK_KV) {
+        const int32_t block_end = min32(b + BLOCK_KV, end);
+        pack_rows_f32(block_end - b, head_dim, key + b * desc->key.row, desc->key.row, packed);
+        for (int32_t n = 0; n < num_panels; n++) {
+            const panel *p = &panels[n];
+            const int32_t from = tile_floor(max32(p->any_first, b), b),
+                          to = min32(p->any_end, block_end);
+            if (from >= to)
+                continue;
+            float *s = keeps ? scores + n * panel_scores + from * PANEL : scores;
+            /* Whole tiles, but for the block's last: a tile's packing tells how many rows it has.
+             */
+            const int32_t tiles_end = min32(tile_floor(to + TILE_ROWS - 1, b), block_end);
+            product_packed_f32(tiles_end - from, head_dim, packed + (from - b) * head_dim,
+                               queries + n * PANEL * head_dim, s, PANEL);
+            adjust_scores(c, batch, p, from, to - from, s);
+            if (!keeps) {
+                softmax_block_f32(&states[n], to - from, s, head_dim_v,
+                                  outs + n * PANEL * head_dim_v);
+                if (c->data->out)
+                    add_values(c, p, value, from, to - from, s, outs + n * PANEL * head_dim_v);
+            }
+        }
+    }
+    if (keeps) {
+        for (int32_t n = 0; n < num_panels; n++) {
+            const panel *p = &panels[n];
+            float *s = scores + n * panel_scores + p->any_first * PANEL;
+            const int32_t keys = p->any_end - p->any_first;
+            softmax_block_f32(&states[n], keys, s, 0, NULL);
+            if (c->data->weights) {
+                float factor[PANEL];
+                softmax_factors(&states[n], factor);
+                store_rows(c, batch, p, p->any_first, keys, s, factor, c->data->weights);
+                fill_rows(c, batch, p, p->any_first, p->any_end, 0.0f, c->data->weights);
+            }
+            if (c->data->scores)
+                fill_rows(c, batch, p, p->any_first, p->any_end, -INFINITY, c->data->scores);
+        }
+        for (int32_t b = first / BLOCK_KV * BLOCK_KV; b < end && c->data->out; b += BLOCK_KV)
+            for (int32_t n = 0; n < num_panels; n++) {
+                const int32_t from = max32(panels[n].any_first, b),
+                              to = min32(panels[n].any_end, b + BLOCK_KV);
+                if (from < to)
+                    add_values(c, &panels[n], value, from, to - from,
+                               scores + n * panel_scores + from * PANEL,
+                               outs + n * PANEL * head_dim_v);
+            }
+    }
+    for (int32_t n = 0; n < num_panels; n++)
+        store_outputs(c, batch, &panels[n], &states[n], outs + n * PANEL * head_dim_v);
+}
+
+void sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const sdpa_plan *plan,
+                  attn_threads *threads, float *workspace, int32_t first, int32_t end) {
+    bool adjusts = desc->softcap > 0 || data->alibi_slopes || data->scores;
+    for (int m = 0; m < 2; m++)
+        adjusts = adjusts || desc->masks[m].kind != ATTN_MASK_NONE;
+    call c = {
+        .desc = desc,
+        .data = data,
+        .plan = plan,
+        .workspace = workspace,
+        .query_scale = (float)(adjusts ? desc->scale : desc->scale * LOG2_E),
+        .adjusts = adjusts,
+    };
+    parallel_for(threads, first, end, run_task, &c);
+}

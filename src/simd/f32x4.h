@@ -1,0 +1,55 @@
+/* Four floats at once: the only vocabulary the kernels speak, and the only place that asks which
+ * instruction set there is. A leaf defines type f32x4, type mask4 (all bits of a lane set or clear)
+ * and the functions below. The leaves agree lane by lane and reduce in the same order; only madd
+ * may round once or twice.
+ *
+ *   load store splat load_splat zero
+ *   add sub mul div madd (a * b + c)
+ *   pmax(a, b)      b where a < b, else a: a NaN in a stays, a NaN in b is dropped (one instruction
+ * on x86; f32x4.max costs seven) less(a, b), select(m, a, b), drop(a, m): a, with 0 where m; any(m)
+ *   shift_exponent  bits of each lane << 23: turns the low bits of a number into an exponent
+ *   transpose4      4 x 4 in place
+ *   load_n store_n  the first n (0 to 3) lanes, never touching what lies beyond; other lanes load
+ * as 0
+ */
+#ifndef ATTN_SIMD_F32X4_H
+#define ATTN_SIMD_F32X4_H
+
+#define SIMD_INLINE static inline __attribute__((always_inline))
+
+#if defined(__wasm_simd128__) || defined(ATTN_SIMD_SIMDE)
+#include "simd/f32x4_wasm.h"
+#if defined(__wasm_relaxed_simd__) || defined(ATTN_SIMD_RELAXED)
+#include "simd/f32x4_madd_relaxed.h"
+#define ATTN_VARIANT "relaxed"
+#else
+#include "simd/f32x4_madd_plain.h"
+#define ATTN_VARIANT "simd"
+#endif
+#else
+#include "simd/f32x4_scalar.h"
+#define ATTN_VARIANT "scalar"
+#endif
+
+SIMD_INLINE f32x4 f32x4_load_n(const float *p, int n) {
+    float lanes[4] = {0, 0, 0, 0};
+    for (int l = 0; l < n; l++)
+        lanes[l] = p[l];
+    return f32x4_load(lanes);
+}
+
+SIMD_INLINE void f32x4_store_n(float *p, f32x4 a, int n) {
+    float lanes[4];
+    f32x4_store(lanes, a);
+    for (int l = 0; l < n; l++)
+        p[l] = lanes[l];
+}
+
+/* (a0 + a2) + (a1 + a3) */
+SIMD_INLINE float f32x4_sum(f32x4 a) {
+    float lanes[4];
+    f32x4_store(lanes, a);
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+}
+
+#endif
