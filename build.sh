@@ -17,7 +17,7 @@ trap 'stop_watched' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-cache=${SPOTLIGHT_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/spotlight-attention}
+cache=${SPOTLIGHT_CACHE:-${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}/spotlight-attention}
 
 help() {
   cat <<EOF
@@ -45,7 +45,7 @@ get_packages() {
   local why=$1
   shift
   command -v apt-get >/dev/null ||
-    die "needs $why: install $(printf '%s' "$*" | sed 's/ /, /g') (Debian's names) with this system's package manager"
+    die "needs $why: install it with this system's package manager (in Debian: $*)"
   [ "$(id -u)" = 0 ] || die "needs $why: run  sudo apt-get install $*  and then this again"
   mkdir -p build
   log=build/apt.log
@@ -53,7 +53,7 @@ get_packages() {
   # A source that does not answer is no reason to stop: the packages may come from another.
   watch "asking Debian for its list of packages" true apt-get -q update || true
   watch "installing $*" installed_so_far env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" ||
-    die "apt-get could not install $*: check the network and the disk, and run this again (details: build/apt.log)"
+    fail "apt-get could not install $*: check the network"
 }
 
 need_node() {
@@ -94,7 +94,11 @@ need_emscripten() {
     fi
     say "the emcc on PATH (${found:-it does not run}) is older than $EMSCRIPTEN_AT_LEAST: not used"
   fi
-  case $cache in /*) ;; *) die "needs a folder for the compiler: set SPOTLIGHT_CACHE to an absolute path" ;; esac
+  case $cache in
+    /spotlight-attention) die "needs a folder for the compiler and HOME is not set: name one in SPOTLIGHT_CACHE" ;;
+    /*) ;;
+    *) die "needs an absolute path for the compiler's folder, not $cache: set SPOTLIGHT_CACHE" ;;
+  esac
   command -v apt-get >/dev/null || die "needs Emscripten $EMSCRIPTEN_AT_LEAST or newer: install the emsdk and put its emcc on PATH (only on Debian and its relatives is it fetched)"
   need python3:python3 flock:util-linux
   tools/get-emscripten.sh "$cache/emscripten" || exit 1
@@ -126,11 +130,18 @@ compile() {
   watch "compiling $name" steps_so_far cmake --build "build/$name" --target "$target" --parallel "$(nproc)" || show_log "compiling $name failed"
 }
 
+# fail SENTENCE: where the disk is full, that is what has to be said instead.
+fail() {
+  if [ "$(megabytes_free .)" -lt 5 ] || grep -qE 'ENOSPC|No space left on device' "$log" 2>/dev/null; then
+    die "the disk is full: free some of it and run this again"
+  fi
+  die "$1, then run this again (details: $log)"
+}
+
 # show_log WHAT: what failed in $log, or its end, then the sentence.
 show_log() {
   { grep -A 40 '^FAILED' "$log" || tail -n 60 "$log"; } | head -n 120 >&2
-  if [ "$(megabytes_free .)" -lt 30 ]; then die "$1, for the disk is full: free some and run this again"; fi
-  die "$1 (all of it: $log)"
+  fail "$1: mend it"
 }
 
 compile_wasm() { compile wasm "$1" "$emscripten node $(node --version)" emcmake cmake; }
@@ -151,9 +162,10 @@ need_node_modules() {
   [ "$(cat node_modules/.spotlight-lock 2>/dev/null)" != "$want" ] || return 0
   log=build/npm.log
   : >"$log"
-  watch "installing the development packages of package-lock.json" true npm ci --no-audit --no-fund --no-progress || {
+  watch "installing the development packages of package-lock.json" true npm ci --no-audit --no-fund --no-progress --prefer-offline \
+    --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 || {
     rm -rf node_modules
-    show_log "npm could not install the development packages: check the network and run this again"
+    fail "npm could not install the development packages: check the network"
   }
   printf '%s' "$want" >node_modules/.spotlight-lock
 }

@@ -33,7 +33,7 @@ log=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/progress.sh"
 
 { [ $# = 1 ] && [ -n "$1" ]; } || die "usage: get-emscripten.sh PREFIX"
-{ mkdir -p "$1" && [ -w "$1" ]; } 2>/dev/null || die "cannot write to $1: name another folder"
+{ mkdir -p "$1" && [ -w "$1" ]; } 2>/dev/null || die "cannot write to $1: name another folder (for build.sh in SPOTLIGHT_CACHE)"
 P=$(readlink -f "$1")
 [ "$P" != / ] || die "PREFIX cannot be /"
 case $P in *[[:space:]\"\'\$\\:]*) die "the path must have no blank, quote, colon, dollar or backslash: $P" ;; esac
@@ -65,7 +65,7 @@ leave() {
   [ -z "$try_folder" ] || rm -rf "$try_folder"
   if [ -z "$finished" ]; then
     # Whatever failed, a full disk is the reason to name.
-    if [ "$(megabytes_free "$P")" -lt 30 ]; then say "the disk of $P is full: free $NEEDS_MB MB there, or name a folder on another disk" >&2
+    if [ "$(megabytes_free "$P")" -lt 30 ]; then say "the disk of $P is full: free $NEEDS_MB MB there, or name a folder on another disk (for build.sh in SPOTLIGHT_CACHE)" >&2
     elif [ -n "${reason:-}" ]; then say "$reason" >&2
     elif [ $result -lt 128 ]; then say "stopped at an unforeseen error: see $log" >&2
     fi
@@ -82,7 +82,7 @@ trap 'reason="interrupted"; exit 143' TERM
 
 clear_prefix
 [ "$(megabytes_free "$P")" -ge $NEEDS_MB ] ||
-  die "$P has $(megabytes_free "$P") MB of free disk and Emscripten needs $NEEDS_MB: free some, or name a folder on another disk"
+  die "$P has $(megabytes_free "$P") MB of free disk and Emscripten needs $NEEDS_MB: free some, or name a folder on another disk (for build.sh in SPOTLIGHT_CACHE)"
 : > "$P/.get-emscripten.ours"
 log=$P/.get-emscripten.log
 : > "$log"
@@ -213,6 +213,7 @@ unpack_all() {
       --exclude="*/emscripten/test" --exclude="*/emscripten/out" --exclude="*/wasm32-emscripten/pic" --exclude="*/wasm32-emscripten/lto-pic" \
       --exclude='*/libwasmfs*' --exclude="*/$lto/*san*" --exclude="*/$lto/*-ww*" --exclude="*/$lto/*-debug*" --exclude="*/$lto/*-except.a" \
       --exclude="*/$lto/libGL-*emu*" --exclude="*/$lto/libGL-*ofb*" --exclude="*/$lto/libGL-*es3*" || return
+    rm "$d"
     echo "unpacked $d"
   done
 }

@@ -161,11 +161,11 @@ async function main() {
     console.error(`serve: ${why[error.code] ?? error.message}`);
     process.exit(1);
   }
-  if (asked !== 0 && server.port !== asked) console.log(`serve: port ${asked} is taken, using ${server.port}`);
-  console.log(`serve: ${server.url}   (Ctrl-C stops)`);
   const stop = () => server.close().then(() => process.exit(0));
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
+  if (asked !== 0 && server.port !== asked) console.log(`serve: port ${asked} is taken, using ${server.port}`);
+  console.log(`serve: ${server.url}   (Ctrl-C stops)`);
 }
 
 if (process.argv[1] && (await realpath(process.argv[1])) === fileURLToPath(import.meta.url)) await main();
