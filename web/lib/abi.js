@@ -1,0 +1,32 @@
+// The structs of attn.h as they lie in wasm32 memory: doubles first, then 4-byte words, in order. src/wasm/exports.c
+// pins every offset and number on the C side; tests/js/abi.test.js compares the two.
+
+function layout(doubles, words) {
+  const fields = {};
+  let size = 0;
+  for (const name of doubles) { fields[name] = size; size += 8; }
+  for (const name of words) { fields[name] = size; size += 4; }
+  return { fields, doubles: doubles.length * 8, size };
+}
+
+const join = (prefixes, names) => prefixes.flatMap((prefix) => names.map((name) => `${prefix}.${name}`));
+
+const TENSORS = [
+  ...join(['query', 'key', 'value', 'out'], ['batch', 'head', 'row']),
+  ...join(['masks[0]', 'masks[1]'], ['data', 'kind', 'seq_len_kv', 'batch', 'head', 'query', 'key']),
+];
+const LIMITS = ['is_causal', 'align', 'window_left', 'window_right'];
+
+export const SDPA_DESC = layout(['scale', 'softcap'], ['batch', 'num_heads', 'num_kv_heads', 'seq_len_q', 'seq_len_kv',
+  'head_dim', 'head_dim_v', ...LIMITS, 'scores_stage', ...TENSORS, 'kv_lengths', 'alibi_batch_stride']);
+export const SDPA_DATA = layout([], ['query', 'key', 'value', 'alibi_slopes', 'out', 'weights', 'scores', 'logsumexp']);
+export const MHA_DESC = layout(['scale'], ['batch', 'num_heads', 'num_kv_heads', 'seq_len_q', 'seq_len_kv', 'embed_dim',
+  'kdim', 'vdim', ...LIMITS, 'add_zero_attn', 'average_weights', ...TENSORS]);
+export const MHA_DATA = layout([], ['query', 'key', 'value', 'q_weight', 'k_weight', 'v_weight', 'out_weight', 'q_bias',
+  'k_bias', 'v_bias', 'out_bias', 'bias_k', 'bias_v', 'out', 'weights']);
+export const EXEC = layout([], ['threads', 'workspace', 'workspace_bytes', 'first_task', 'num_tasks']);
+
+export const STATUS = { OK: 0, ERR_SIZE: 5, ERR_MEMORY: 8, ERR_UNSUPPORTED: 9 };
+export const MASK = { NONE: 0, BOOL: 1, ADD: 2 };
+export const ALIGN = { 'top-left': 0, 'bottom-right': 1 };
+export const SCORES = { raw: 0, softcapped: 1, masked: 2 };

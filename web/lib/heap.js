@@ -1,0 +1,170 @@
+// The memory of one engine. Only this file touches memory.buffer. Memory may grow in alloc(), and then every view
+// made before is dead: views are made after the last allocation, used and dropped.
+
+import { AttentionError, MAX_INT, check, wrongSize } from './status.js';
+
+const ALIGNMENT = 64; // a cache line; workspaces need 16
+const VIEWS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u32: Uint32Array, bool: Uint8Array };
+
+// Tensors of the engine have a method of this name: (heap, argument's name) -> pointer, or an error.
+export const LOCATE = Symbol('locate');
+
+export const count = (shape) => shape.reduce((product, size) => product * size, 1);
+
+// bytesOf(shape, type, name): no tensor is larger than what C's ptrdiff_t can count.
+export function bytesOf(shape, type, name) {
+  const bytes = count(shape) * VIEWS[type].BYTES_PER_ELEMENT;
+  if (bytes > MAX_INT) throw wrongSize(name, `at most ${MAX_INT} bytes`, `shape [${shape.join(', ')}], which takes ${bytes}`);
+  return bytes;
+}
+
+const noMemory = (bytes, cause) => new AttentionError('memory', `${bytes} bytes more than there is memory for`, { cause });
+
+// newArray(type, length): the caller's memory, not the engine's.
+export function newArray(type, length) {
+  try {
+    return new VIEWS[type](length);
+  } catch (cause) {
+    throw noMemory(length * VIEWS[type].BYTES_PER_ELEMENT, cause);
+  }
+}
+
+export class Heap {
+  #module;
+  threads = 0; // attn_threads *
+
+  constructor(module) {
+    this.#module = module;
+  }
+
+  get disposed() {
+    return this.#module === null;
+  }
+
+  get bytes() {
+    return this.disposed ? 0 : this.#module.wasmMemory.buffer.byteLength;
+  }
+
+  // For whoever wants to use it: throws if the engine is gone.
+  get module() {
+    if (this.disposed) throw new AttentionError('disposed', 'the engine was disposed of');
+    return this.#module;
+  }
+
+  dispose() {
+    const module = this.#module;
+    if (!module) return;
+    this.#module = null;
+    if (this.threads) module._attn_threads_destroy(this.threads);
+    module.PThread?.terminateAllThreads();
+  }
+
+  // startThreads(threads): attn_threads_create
+  startThreads(threads) {
+    this.scope((scope) => {
+      const pool = scope.take(4);
+      this.call('attn_threads_create', threads, pool);
+      this.threads = this.view('u32', pool, 1)[0];
+    });
+  }
+
+  alloc(bytes) {
+    const rounded = Math.ceil(Math.max(bytes, 1) / ALIGNMENT) * ALIGNMENT;
+    const pointer = rounded < 2 ** 32 ? this.module._aligned_alloc(ALIGNMENT, rounded) >>> 0 : 0;
+    if (pointer === 0) throw noMemory(bytes);
+    return pointer;
+  }
+
+  free(pointer) {
+    if (pointer && !this.disposed) this.#module._free(pointer);
+  }
+
+  view(type, pointer, length) {
+    return new VIEWS[type](this.module.wasmMemory.buffer, pointer, length);
+  }
+
+  copy(type, pointer, length) {
+    const view = this.view(type, pointer, length);
+    try {
+      return view.slice();
+    } catch (cause) {
+      throw noMemory(view.byteLength, cause);
+    }
+  }
+
+  // write(pointer, struct, { field: number, inner: { field: number } }); see abi.js
+  write(pointer, struct, values, prefix = '') {
+    const memory = new DataView(this.module.wasmMemory.buffer);
+    for (const [name, value] of Object.entries(values)) {
+      const offset = struct.fields[prefix + name];
+      if (typeof value === 'object') this.write(pointer, struct, value, `${prefix}${name}.`);
+      else if (offset < struct.doubles) memory.setFloat64(pointer + offset, value, true);
+      else memory.setInt32(pointer + offset, value, true);
+    }
+  }
+
+  phrase(status) {
+    const text = this.view('bool', this.module._attn_status_name(status) >>> 0, 64);
+    return String.fromCharCode(...text.subarray(0, text.indexOf(0)));
+  }
+
+  // call(name, ...args): a function of attn.h; its status becomes an error.
+  call(name, ...args) {
+    let status;
+    try {
+      status = this.module[`_${name}`](...args);
+    } catch (cause) {
+      if (cause instanceof AttentionError) throw cause;
+      throw new AttentionError('internal', `${name}: ${cause.message}`, { cause });
+    }
+    check(status ?? 0, name, (code) => this.phrase(code));
+  }
+
+  // scope(run): what run(scope) takes is given back when it ends, however it ends.
+  scope(run) {
+    const scope = new Scope(this);
+    try {
+      return run(scope);
+    } finally {
+      scope.end();
+    }
+  }
+}
+
+// The memory of one call: take() and put() everything, then fill(), then call and copy out.
+class Scope {
+  #heap;
+  #blocks = [];
+  #inputs = new Map();
+
+  constructor(heap) {
+    this.#heap = heap;
+  }
+
+  take(bytes) {
+    const pointer = this.#heap.alloc(bytes);
+    this.#blocks.push(pointer);
+    return pointer;
+  }
+
+  takeTensor(shape, type, name) {
+    return this.take(bytesOf(shape, type, name));
+  }
+
+  // put(argument, type): where an argument of shapes.js is, as elements of this type.
+  put(argument, type) {
+    if (argument.pointer && type === 'f32') return argument.pointer;
+    if (!this.#inputs.has(argument))
+      this.#inputs.set(argument, { pointer: this.takeTensor(argument.shape, type, argument.name), type });
+    return this.#inputs.get(argument).pointer;
+  }
+
+  fill() {
+    for (const [argument, { pointer, type }] of this.#inputs)
+      this.#heap.view(type, pointer, count(argument.shape)).set(argument.read());
+  }
+
+  end() {
+    for (const pointer of this.#blocks) this.#heap.free(pointer);
+  }
+}

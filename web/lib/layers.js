@@ -1,0 +1,233 @@
+import { MHA_DATA, MHA_DESC } from './abi.js';
+import { Heap, bytesOf, count } from './heap.js';
+import { mulberry32, normal, uniform } from './random.js';
+import { maskFields, run } from './sdpa.js';
+import { argument, commonType, rank, size } from './shapes.js';
+import { AttentionError, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
+import { Tensor } from './tensor.js';
+
+const OPTIONS = {
+  embedDim: undefined, numHeads: undefined, numKvHeads: null, bias: true, kdim: null, vdim: null, addBiasKv: false,
+  addZeroAttn: false, batchFirst: true, state: null, seed: 0,
+};
+const FORWARD = { keyPaddingMask: null, attnMask: null, isCausal: false, needWeights: true, averageAttnWeights: true };
+
+// The parameters under PyTorch's names, in its order: { name: { shape, start, draw } }. start counts elements from the
+// first parameter; `parts` says where the C fields begin.
+function parameters({ embedDim, kvDim, kdim, vdim, bias, addBiasKv }) {
+  const all = {};
+  const parts = {};
+  let start = 0;
+  // add(name, shape, draw, [C field, elements], ...)
+  const add = (name, shape, draw, ...fields) => {
+    all[name] = { shape, start, draw };
+    for (const [field, elements] of fields) { parts[field] = start; start += elements; }
+  };
+  const xavier = (fanOut, fanIn) => (random) => uniform(random, Math.sqrt(6 / (fanIn + fanOut)));
+  const zeros = () => 0;
+  const E = embedDim;
+  if (kvDim === E && kdim === E && vdim === E) {
+    add('in_proj_weight', [3 * E, E], xavier(3 * E, E), ['q_weight', E * E], ['k_weight', E * E], ['v_weight', E * E]);
+  } else {
+    add('q_proj_weight', [E, E], xavier(E, E), ['q_weight', E * E]);
+    add('k_proj_weight', [kvDim, kdim], xavier(kvDim, kdim), ['k_weight', kvDim * kdim]);
+    add('v_proj_weight', [kvDim, vdim], xavier(kvDim, vdim), ['v_weight', kvDim * vdim]);
+  }
+  if (bias) add('in_proj_bias', [E + 2 * kvDim], zeros, ['q_bias', E], ['k_bias', kvDim], ['v_bias', kvDim]);
+  if (addBiasKv)
+    for (const name of ['bias_k', 'bias_v']) add(name, [1, 1, kvDim], (random) => normal(random, Math.sqrt(1 / kvDim)), [name, kvDim]);
+  add('out_proj.weight', [E, E], (random) => uniform(random, 1 / Math.sqrt(E)), ['out_weight', E * E]);
+  if (bias) add('out_proj.bias', [E], zeros, ['out_bias', E]);
+  return { all, parts, length: start };
+}
+
+export class MultiHeadAttention {
+  #heap;
+  #options;
+  #parameters;
+  #f32 = 0; // the parameters in float32, one after the other
+  #f64 = 0; // ... in float64, from the first float64 call on
+  #exact = null; // a state that was given in float64: { name: Float64Array }
+
+  constructor(heap, options) {
+    if (!(heap instanceof Heap)) throw new TypeError('new MultiHeadAttention(): use attn.multiHeadAttention(options)');
+    const o = { ...readOptions(options, 'options', OPTIONS) };
+    integer(o.embedDim, 'embedDim');
+    integer(o.numHeads, 'numHeads');
+    if (o.embedDim % o.numHeads) throw wrongSize('embedDim', `a multiple of numHeads (${o.numHeads})`, o.embedDim);
+    o.numKvHeads = integer(o.numKvHeads ?? o.numHeads, 'numKvHeads');
+    if (o.numHeads % o.numKvHeads) throw wrongSize('numKvHeads', `a divisor of numHeads (${o.numHeads})`, o.numKvHeads);
+    o.headDim = o.embedDim / o.numHeads;
+    o.kvDim = o.numKvHeads * o.headDim;
+    o.kdim = integer(o.kdim ?? o.embedDim, 'kdim');
+    o.vdim = integer(o.vdim ?? o.embedDim, 'vdim');
+    for (const name of ['bias', 'addBiasKv', 'addZeroAttn', 'batchFirst']) flag(o[name], name);
+    const random = mulberry32(integer(o.seed, 'seed', 0, 2 ** 32 - 1));
+    this.#heap = heap;
+    this.#options = o;
+    for (const name of ['embedDim', 'numHeads', 'numKvHeads', 'headDim']) this[name] = o[name];
+    Object.freeze(this);
+
+    const { all, length } = (this.#parameters = parameters(o));
+    this.#f32 = heap.alloc(bytesOf([length], 'f32', 'embedDim'));
+    try {
+      if (o.state) this.loadStateDict(o.state);
+      else
+        for (const name in all) {
+          const view = this.#view('f32', this.#f32, name);
+          for (let i = 0; i < view.length; i++) view[i] = all[name].draw(random);
+        }
+    } catch (error) {
+      this.free();
+      throw error;
+    }
+  }
+
+  get freed() {
+    return this.#f32 === 0 || this.#heap.disposed;
+  }
+
+  #living() {
+    const heap = this.#heap;
+    if (heap.module && this.freed) throw new AttentionError('disposed', 'the layer was freed');
+    return heap;
+  }
+
+  #view(type, base, name) {
+    const { shape, start } = this.#parameters.all[name];
+    return this.#heap.view(type, base + start * (type === 'f64' ? 8 : 4), count(shape));
+  }
+
+  // The parameters in float64, made where they are wanted first.
+  #doubles() {
+    if (!this.#f64) {
+      this.#f64 = this.#heap.alloc(bytesOf([this.#parameters.length], 'f64', 'embedDim'));
+      for (const name in this.#parameters.all)
+        this.#view('f64', this.#f64, name).set(this.#exact?.[name] ?? this.#view('f32', this.#f32, name));
+    }
+    return this.#f64;
+  }
+
+  stateDict() {
+    this.#living();
+    return Object.fromEntries(Object.entries(this.#parameters.all).map(([name, { shape }]) =>
+      [name, new Tensor((this.#exact?.[name] ?? this.#view('f32', this.#f32, name)).slice(), [...shape])]));
+  }
+
+  loadStateDict(state) {
+    const heap = this.#living();
+    const { all } = this.#parameters;
+    if (state === null || typeof state !== 'object') throw wrongKind('state', 'an object of parameters', state);
+    for (const name of Object.keys(state))
+      if (!Object.hasOwn(all, name)) throw new TypeError(`state['${name}']: no such parameter; there are ${Object.keys(all).join(', ')}`);
+    const given = Object.keys(all).map((name) => {
+      if (!Object.hasOwn(state, name)) throw new TypeError(`state['${name}']: missing`);
+      const tensor = argument(heap, state[name], `state['${name}']`);
+      if (`${tensor.shape}` !== `${all[name].shape}`)
+        throw wrongSize(tensor.name, `shape [${all[name].shape.join(', ')}]`, `[${tensor.shape.join(', ')}]`);
+      return [name, tensor];
+    });
+    const exact = given.some(([, { type }]) => type === 'f64')
+      ? Object.fromEntries(given.map(([name, tensor]) => [name, Float64Array.from(tensor.read())])) : null;
+    for (const [name, tensor] of given) this.#view('f32', this.#f32, name).set(tensor.read());
+    this.#exact = exact;
+    heap.free(this.#f64);
+    this.#f64 = 0;
+    return this;
+  }
+
+  forward(query, key, value, options) {
+    const heap = this.#living();
+    const { embedDim, numHeads, numKvHeads, kdim, vdim, batchFirst, addBiasKv, addZeroAttn } = this.#options;
+    const o = readOptions(options, 'options', FORWARD);
+    const q = argument(heap, query, 'query');
+    const k = key == null || key === query ? q : argument(heap, key, 'key');
+    const v = value == null || value === key ? k : value === query ? q : argument(heap, value, 'value');
+    const type = commonType(q, k, v);
+
+    const batched = rank(q, [3, 2], batchFirst ? '[batch, seq, dim] or [seq, dim]' : '[seq, batch, dim] or [seq, dim]') === 3;
+    const [seqAxis, batchAxis] = batchFirst ? [2, 3] : [3, 2];
+    const length = (tensor, expected, why) => size(tensor, batched ? seqAxis : 2, expected, why);
+    const batch = batched ? size(q, batchAxis) : 1;
+    for (const [tensor, name, dim] of [[q, 'embedDim', embedDim], [k, 'kdim', kdim], [v, 'vdim', vdim]]) {
+      rank(tensor, [q.shape.length], 'as query');
+      size(tensor, 1, dim, name);
+      if (batched) size(tensor, batchAxis, batch, 'batch of query');
+    }
+    const seq_len_q = length(q);
+    const seq_len_kv = length(k);
+    length(v, seq_len_kv, 'seqLenKv of key');
+    const strides = (rows, dim) => (batchFirst ? { batch: rows * dim, row: dim } : { batch: dim, row: batch * dim });
+
+    // PyTorch's layer means "blocked" where the core means "attend".
+    const readMask = (given, name) => {
+      if (!given) return null;
+      const mask = argument(heap, given, name, true);
+      return mask.type === 'bool' ? { ...mask, read: () => Uint8Array.from(mask.read(), (blocked) => +!blocked) } : mask;
+    };
+    const attnMask = readMask(o.attnMask, 'attnMask');
+    const padding = readMask(o.keyPaddingMask, 'keyPaddingMask');
+    if (attnMask) {
+      const perHead = rank(attnMask, [2, 3], '[seqLenQ, seqLenKv] or [batch * numHeads, seqLenQ, seqLenKv]') === 3;
+      if (perHead) size(attnMask, 3, batch * numHeads, 'batch * numHeads');
+      size(attnMask, 2, seq_len_q, 'seqLenQ');
+      size(attnMask, 1, seq_len_kv, 'seqLenKv');
+      const area = perHead ? seq_len_q * seq_len_kv : 0;
+      attnMask.fields = { seq_len_kv, batch: numHeads * area, head: area, query: seq_len_kv, key: 1 };
+    }
+    if (padding) {
+      const perBatch = rank(padding, batched ? [2] : [1, 2], batched ? '[batch, seqLenKv]' : '[seqLenKv]') === 2;
+      if (perBatch) size(padding, 2, batch, 'batch');
+      size(padding, 1, seq_len_kv, 'seqLenKv');
+      padding.fields = { seq_len_kv, batch: perBatch ? seq_len_kv : 0, head: 0, query: 0, key: 1 };
+    }
+    const fields = {
+      num_kv_heads: numKvHeads,
+      kdim,
+      vdim,
+      is_causal: +flag(o.isCausal, 'isCausal'),
+      add_zero_attn: +addZeroAttn,
+      average_weights: +flag(o.averageAttnWeights, 'averageAttnWeights'),
+      query: strides(seq_len_q, embedDim),
+      key: strides(seq_len_kv, kdim),
+      value: strides(seq_len_kv, vdim),
+      out: strides(seq_len_q, embedDim),
+    };
+    const outShape = [...q.shape];
+    const weightsShape = [...(batched ? [batch] : []), ...(o.averageAttnWeights ? [] : [numHeads]), seq_len_q, seq_len_kv + addBiasKv + addZeroAttn];
+    const needWeights = flag(o.needWeights, 'needWeights');
+
+    return heap.scope((scope) => {
+      const desc = scope.take(MHA_DESC.size);
+      const data = scope.take(MHA_DATA.size);
+      const out = scope.takeTensor(outShape, type, 'output');
+      const weights = needWeights ? scope.takeTensor(weightsShape, type, 'weights') : 0;
+      const inputs = Object.fromEntries(Object.keys(MHA_DATA.fields).map((name) => [name, 0]));
+      const base = type === 'f64' ? this.#doubles() : this.#f32;
+      for (const [field, start] of Object.entries(this.#parameters.parts)) inputs[field] = base + start * (type === 'f64' ? 8 : 4);
+      Object.assign(inputs, { query: scope.put(q, type), key: scope.put(k, type), value: scope.put(v, type), out, weights });
+      fields['masks[0]'] = maskFields(scope, attnMask, type, attnMask?.fields);
+      fields['masks[1]'] = maskFields(scope, padding, type, padding?.fields);
+      scope.fill();
+      heap.call('attn_mha_desc_init', desc, batch, numHeads, seq_len_q, seq_len_kv, embedDim);
+      heap.write(desc, MHA_DESC, fields);
+      heap.write(data, MHA_DATA, inputs);
+      run(heap, scope, `attn_mha_${type}`, type, desc, data);
+      return {
+        output: new Tensor(heap.copy(type, out, count(outShape)), outShape),
+        weights: weights ? new Tensor(heap.copy(type, weights, count(weightsShape)), weightsShape) : null,
+      };
+    });
+  }
+
+  free() {
+    this.#heap.free(this.#f32);
+    this.#heap.free(this.#f64);
+    this.#f32 = this.#f64 = 0;
+    this.#exact = null;
+  }
+
+  [Symbol.dispose ?? 'dispose']() {
+    this.free();
+  }
+}

@@ -1,0 +1,163 @@
+import { ALIGN, EXEC, MASK, SCORES, SDPA_DATA, SDPA_DESC } from './abi.js';
+import { LOCATE, count } from './heap.js';
+import { argument, commonType, isList, rank, size } from './shapes.js';
+import { choice, finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
+import { Tensor } from './tensor.js';
+
+const OPTIONS = {
+  attnMask: null, isCausal: false, causalAlign: 'top-left', scale: null, softcap: 0, window: null, alibiSlopes: null,
+  kvLengths: null, returnWeights: false, returnScores: false, returnLogsumexp: false, out: null,
+};
+
+// run(heap, scope, name, type, desc, data): the call itself, with the workspace that it asks for.
+export function run(heap, scope, name, type, desc, data) {
+  const exec = scope.take(EXEC.size);
+  const bytes = scope.take(4);
+  heap.call(`${name}_workspace`, desc, data, ...(type === 'f32' ? [heap.threads] : []), bytes, 0);
+  const workspace_bytes = heap.view('u32', bytes, 1)[0];
+  const workspace = workspace_bytes && scope.take(workspace_bytes);
+  heap.write(exec, EXEC, { threads: heap.threads, workspace, workspace_bytes, first_task: 0, num_tasks: 0 });
+  heap.call(name, desc, data, exec);
+}
+
+// maskFields(scope, mask, type, fields): a struct attn_mask; fields are its strides.
+export function maskFields(scope, mask, type, fields) {
+  if (!mask || count(mask.shape) === 0) return { kind: MASK.NONE };
+  const isBool = mask.type === 'bool';
+  return { data: scope.put(mask, isBool ? 'bool' : type), kind: isBool ? MASK.BOOL : MASK.ADD, ...fields };
+}
+
+// The strides of a mask over axes [[name, size], ...], aligned from the right; an axis of size 1 broadcasts.
+function maskStrides({ name, shape }, axes) {
+  const strides = { batch: 0, head: 0, query: 0, key: 0 };
+  let stride = 1;
+  for (let i = 1; i <= shape.length; i++) {
+    const [axis, expected] = axes.at(-i) ?? [];
+    const got = shape.at(-i);
+    if (got !== 1) {
+      if (i > axes.length || got !== expected)
+        throw wrongSize(name, `a shape that broadcasts to [${axes.map((a) => a[1]).join(', ')}]`, `[${shape.join(', ')}]`);
+      strides[axis] = stride;
+    }
+    stride *= got;
+  }
+  return strides;
+}
+
+// The common size of one leading axis, where 1 goes with any.
+function broadcast(tensors, leading, index) {
+  const common = leading.map((sizes) => sizes[index]).find((n) => n !== 1) ?? 1;
+  leading.forEach((sizes, i) => {
+    const { name, shape } = tensors[i];
+    if (sizes[index] !== 1 && sizes[index] !== common)
+      throw wrongSize(`${name}.shape[${index}]`, `1 or ${common} as ${tensors[0].name}`, `${sizes[index]} (shape [${shape.join(', ')}])`);
+  });
+  return common;
+}
+
+function readLengths(list, batch, seqLenKv) {
+  if (!isList(list)) throw wrongKind('kvLengths', 'an array of integers', list);
+  if (list.length !== batch) throw wrongSize('kvLengths', `${batch} elements (batch)`, list.length);
+  const lengths = Array.from(list, (length, b) => integer(length, `kvLengths[${b}]`, 0, seqLenKv));
+  return { name: 'kvLengths', shape: [batch], pointer: 0, read: () => lengths };
+}
+
+function readWindow(window) {
+  const { left, right } = readOptions(window, 'window', { left: null, right: null });
+  const limit = (side, name) => (side === null ? -1 : integer(side, name, 0));
+  return { window_left: limit(left, 'window.left'), window_right: limit(right, 'window.right') };
+}
+
+function readOut(heap, out, type, shape, inputs) {
+  if (!out[LOCATE]) throw wrongKind('out', 'a tensor of this engine', out);
+  const pointer = out[LOCATE](heap, 'out');
+  if (type !== 'f32') throw new TypeError('out: expected no tensor in a float64 call, got a float32 one');
+  if (`${out.shape}` !== `${shape}`) throw wrongSize('out', `shape [${shape.join(', ')}]`, `[${out.shape.join(', ')}]`);
+  for (const input of inputs)
+    if (input?.pointer === pointer) throw new TypeError(`out: expected memory of its own, got the same tensor as ${input.name}`);
+  return pointer;
+}
+
+export function sdpa(heap, query, key, value, options) {
+  const o = readOptions(options, 'options', OPTIONS);
+  const tensors = [argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value')];
+  const [q, k, v] = tensors;
+  const type = commonType(...tensors);
+
+  const axes = rank(q, [4, 3, 2], '[batch, heads, seq, dim], [batch, seq, dim] or [seq, dim]');
+  rank(k, [axes], 'as query');
+  rank(v, [axes], 'as query');
+  const head_dim = size(q, 1);
+  size(k, 1, head_dim, 'headDim of query');
+  const head_dim_v = size(v, 1);
+  const seq_len_q = q.shape.at(-2);
+  const seq_len_kv = k.shape.at(-2);
+  size(v, 2, seq_len_kv, 'seqLenKv of key');
+  if (axes === 4) for (const tensor of tensors) size(tensor, 3);
+
+  const leading = tensors.map(({ shape }) => (axes === 4 ? shape.slice(0, 2) : [axes === 3 ? shape[0] : 1, 1]));
+  const batch = broadcast(tensors, leading, 0);
+  const num_kv_heads = broadcast([k, v], leading.slice(1), 1);
+  const num_heads = leading[0][1] === 1 ? num_kv_heads : leading[0][1];
+  if (num_heads % num_kv_heads) throw wrongSize('query.shape[1]', `a multiple of ${num_kv_heads} (heads of key and value)`, num_heads);
+  const strides = ([n, heads], rows, dim) => ({ batch: n === 1 ? 0 : heads * rows * dim, head: heads === 1 ? 0 : rows * dim, row: dim });
+
+  const front = axes === 4 ? [batch, num_heads] : axes === 3 ? [batch] : [];
+  const shapes = {
+    out: [...front, seq_len_q, head_dim_v],
+    weights: [...front, seq_len_q, seq_len_kv],
+    scores: [...front, seq_len_q, seq_len_kv],
+    logsumexp: [...front, seq_len_q],
+  };
+  const wanted = {
+    weights: flag(o.returnWeights, 'returnWeights'),
+    scores: o.returnScores !== false,
+    logsumexp: flag(o.returnLogsumexp, 'returnLogsumexp'),
+  };
+
+  const mask = o.attnMask && argument(heap, o.attnMask, 'attnMask', true);
+  const maskAxes = [['batch', batch], ['head', num_heads], ['query', seq_len_q], ['key', seq_len_kv]].filter((_, i) => i > 1 || i < axes - 2);
+  const maskFrom = mask && maskStrides(mask, maskAxes);
+  const slopes = o.alibiSlopes && argument(heap, o.alibiSlopes, 'alibiSlopes');
+  if (slopes) {
+    rank(slopes, [1, 2], '[numHeads] or [batch, numHeads]');
+    size(slopes, 1, num_heads, 'numHeads');
+    if (slopes.shape.length === 2) size(slopes, 2, batch, 'batch');
+  }
+  const lengths = o.kvLengths && readLengths(o.kvLengths, batch, seq_len_kv);
+  const fields = {
+    softcap: finite(o.softcap, 'softcap', 0),
+    is_causal: +flag(o.isCausal, 'isCausal'),
+    align: choice(o.causalAlign, 'causalAlign', ALIGN),
+    scores_stage: wanted.scores ? choice(o.returnScores, 'returnScores', SCORES) : 0,
+    ...readWindow(o.window),
+    query: strides(leading[0], seq_len_q, head_dim),
+    key: strides(leading[1], seq_len_kv, head_dim),
+    value: strides(leading[2], seq_len_kv, head_dim_v),
+    alibi_batch_stride: slopes?.shape.length === 2 ? num_heads : 0,
+  };
+  if (o.scale !== null) fields.scale = finite(o.scale, 'scale');
+  const out = o.out && readOut(heap, o.out, type, shapes.out, [...tensors, mask, slopes]);
+
+  return heap.scope((scope) => {
+    const desc = scope.take(SDPA_DESC.size);
+    const data = scope.take(SDPA_DATA.size);
+    const results = { out: out ?? scope.takeTensor(shapes.out, type, 'output'), weights: 0, scores: 0, logsumexp: 0 };
+    for (const name in wanted) if (wanted[name]) results[name] = scope.takeTensor(shapes[name], type, name);
+    const inputs = {
+      query: scope.put(q, type),
+      key: scope.put(k, type),
+      value: scope.put(v, type),
+      alibi_slopes: slopes ? scope.put(slopes, type) : 0,
+    };
+    fields['masks[0]'] = maskFields(scope, mask, type, maskFrom);
+    if (lengths) fields.kv_lengths = scope.put(lengths, 'i32');
+    scope.fill();
+    heap.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
+    heap.write(desc, SDPA_DESC, fields);
+    heap.write(data, SDPA_DATA, { ...inputs, ...results });
+    run(heap, scope, `attn_sdpa_${type}`, type, desc, data);
+    const result = (name) => (results[name] ? new Tensor(heap.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
+    return { output: o.out ?? result('out'), weights: result('weights'), scores: result('scores'), logsumexp: result('logsumexp') };
+  });
+}

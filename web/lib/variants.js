@@ -1,0 +1,116 @@
+// Which build runs, and loading it.
+
+import * as probes from './probes.js';
+import { AttentionError, choice, integer, wrongKind } from './status.js';
+
+// Fastest first. The loads are literal, so that bundlers can follow them.
+const VARIANTS = [
+  {
+    name: 'relaxed-threads', needs: ['relaxed', 'threads'],
+    load: () => import('./wasm/relaxed-threads.mjs'), url: () => new URL('./wasm/relaxed-threads.wasm', import.meta.url),
+  },
+  {
+    name: 'simd-threads', needs: ['simd', 'threads'],
+    load: () => import('./wasm/simd-threads.mjs'), url: () => new URL('./wasm/simd-threads.wasm', import.meta.url),
+  },
+  { name: 'relaxed', needs: ['relaxed'], load: () => import('./wasm/relaxed.mjs'), url: () => new URL('./wasm/relaxed.wasm', import.meta.url) },
+  { name: 'simd', needs: ['simd'], load: () => import('./wasm/simd.mjs'), url: () => new URL('./wasm/simd.wasm', import.meta.url) },
+  { name: 'scalar', needs: [], load: () => import('./wasm/scalar.mjs'), url: () => new URL('./wasm/scalar.wasm', import.meta.url) },
+];
+
+const MAX_AUTO_THREADS = 1; // 8 once the core has its thread pool
+const MISSING = {
+  simd: 'this engine has no WebAssembly SIMD',
+  relaxed: 'this engine has no WebAssembly relaxed SIMD',
+  threads: 'there is no shared memory here: a page must be cross-origin isolated (serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp)',
+};
+
+const unsupported = (message) => new AttentionError('unsupported', message);
+const isThreaded = ({ needs }) => needs.includes('threads');
+
+function cores() {
+  return globalThis.navigator?.hardwareConcurrency ?? globalThis.process?.getBuiltinModule?.('node:os').availableParallelism() ?? 1;
+}
+
+// select(options) -> [row of VARIANTS, number of threads]
+function select({ variant, threads }) {
+  if (typeof WebAssembly !== 'object') throw unsupported('this engine has no WebAssembly');
+  if (variant !== 'auto') choice(variant, 'variant', { auto: 0, ...Object.fromEntries(VARIANTS.map(({ name }) => [name, 0])) });
+  if (threads !== 'auto') integer(threads, 'threads');
+  const missing = Object.keys(MISSING).filter((feature) => !probes[feature]());
+  const lacks = ({ needs }) => needs.find((feature) => missing.includes(feature));
+  const auto = missing.includes('threads') ? 1 : Math.min(cores(), MAX_AUTO_THREADS);
+  const wanted = threads === 'auto' ? auto : threads;
+  if (variant === 'auto') {
+    const row = VARIANTS.find((candidate) => isThreaded(candidate) === wanted > 1 && !lacks(candidate));
+    if (!row) throw unsupported(`threads: ${wanted} cannot be had: ${MISSING[missing.includes('threads') ? 'threads' : 'simd']}`);
+    return [row, wanted];
+  }
+  const row = VARIANTS.find(({ name }) => name === variant);
+  if (lacks(row)) throw unsupported(`variant '${variant}' cannot run: ${MISSING[lacks(row)]}`);
+  if (isThreaded(row)) return [row, wanted];
+  if (threads > 1) throw unsupported(`threads: ${threads} cannot be had from variant '${variant}', which has one`);
+  return [row, 1];
+}
+
+// Where the caller said that the .wasm files are, or beside this module. Relative to the page, or in Node to this module.
+function locate(wasmUrl, { name, url }) {
+  if (wasmUrl === null) return url();
+  const file = `${name}.wasm`;
+  const base = globalThis.location?.href ?? import.meta.url;
+  if (typeof wasmUrl === 'function') return new URL(wasmUrl(file), base);
+  if (typeof wasmUrl !== 'string' && !(wasmUrl instanceof URL)) throw wrongKind('wasmUrl', 'a URL or a function', wasmUrl);
+  return new URL(file, new URL(`${wasmUrl}`.replace(/\/*$/, '/'), base));
+}
+
+async function read(url) {
+  const fs = url.protocol === 'file:' && globalThis.process?.getBuiltinModule?.('node:fs');
+  if (fs) return WebAssembly.compile(await fs.promises.readFile(url));
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  const type = response.headers.get('Content-Type');
+  if (type === 'application/wasm' && WebAssembly.compileStreaming) return WebAssembly.compileStreaming(response);
+  try {
+    return await WebAssembly.compile(await response.arrayBuffer());
+  } catch (error) {
+    throw new Error(`${error.message} (it was served as ${type})`, { cause: error });
+  }
+}
+
+// Compiled once per URL, however many engines there are; a failure is tried again.
+const compiled = new Map();
+
+function compile(url) {
+  const { href } = url;
+  if (!compiled.has(href)) {
+    const promise = read(url);
+    compiled.set(href, promise);
+    promise.catch(() => compiled.delete(href));
+  }
+  return compiled.get(href);
+}
+
+function instantiate(factory, module, pthreadPoolSize) {
+  return new Promise((resolve, reject) => {
+    factory({
+      pthreadPoolSize,
+      instantiateWasm(imports, receive) {
+        WebAssembly.instantiate(module, imports).then((instance) => receive(instance, module)).catch(reject);
+        return {};
+      },
+    }).then(resolve, reject);
+  });
+}
+
+// load({ variant, threads, wasmUrl }) -> { name, threads, module }
+export async function load(options) {
+  const [row, threads] = select(options);
+  const url = locate(options.wasmUrl, row);
+  try {
+    const [{ default: factory }, module] = await Promise.all([row.load(), compile(url)]);
+    return { name: row.name, threads, module: await instantiate(factory, module, threads - 1) };
+  } catch (cause) {
+    if (cause instanceof RangeError) throw new AttentionError('memory', `no memory for an engine: ${cause.message}`, { cause });
+    throw new AttentionError('load', `variant '${row.name}' could not be loaded from ${url}: ${cause.message}. Serve ${row.name}.wasm there, as application/wasm, and ${row.name}.mjs beside the module (or say where: wasmUrl)`, { cause });
+  }
+}
