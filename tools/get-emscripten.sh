@@ -33,24 +33,30 @@ log=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/progress.sh"
 
 { [ $# = 1 ] && [ -n "$1" ]; } || die "usage: get-emscripten.sh PREFIX"
-{ mkdir -p "$1" && [ -w "$1" ]; } 2>/dev/null || die "cannot write to $1: name another folder (for build.sh in SPOTLIGHT_CACHE)"
+mkdir -p "$1" 2>/dev/null || die "cannot write to $1: name another folder (for build.sh in SPOTLIGHT_CACHE)"
 P=$(readlink -f "$1")
 [ "$P" != / ] || die "PREFIX cannot be /"
 case $P in *[[:space:]\"\'\$\\:]*) die "the path must have no blank, quote, colon, dollar or backslash: $P" ;; esac
 
+# A finished prefix is left alone; it may belong to another user and be read-only.
+stamp="$P/.get-emscripten.done"
+want="$RECIPE $suite $P"
+leave_if_ready() {
+  if [ -f "$stamp" ] && [ "$(head -1 "$stamp")" = "$want" ] && "$P/bin/emcc" --version >/dev/null 2>&1; then
+    say "ready: $(sed -n 2p "$stamp")"
+    exit 0
+  fi
+}
+leave_if_ready
+[ -w "$P" ] || die "cannot write to $P: name another folder (for build.sh in SPOTLIGHT_CACHE)"
 if [ -n "$(find "$P" -mindepth 1 -maxdepth 1 ! -name '.get-emscripten*' -print -quit)" ] && [ ! -e "$P/.get-emscripten.ours" ]; then
   die "$P holds something that this script did not make: give an empty or a new folder"
 fi
 
-# One run at a time; a finished prefix is left alone.
+# One run at a time; the second finds what the first has made.
 exec 9>"$P/.get-emscripten.lock"
 flock -n 9 || { say "waiting for another run that is installing into $P"; flock 9; }
-stamp="$P/.get-emscripten.done"
-want="$RECIPE $suite $P"
-if [ -f "$stamp" ] && [ "$(head -1 "$stamp")" = "$want" ] && "$P/bin/emcc" --version >/dev/null 2>&1; then
-  say "ready: $(sed -n 2p "$stamp")"
-  exit 0
-fi
+leave_if_ready
 
 finished=
 try_folder=
