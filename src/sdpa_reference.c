@@ -182,7 +182,8 @@ static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, r
     }
 }
 
-/* One task is one row of the output, one row of scores is the workspace. */
+/* One task is one row of the output. The workspace is one row of scores: of one at least, so that
+ * it is never NULL where a row is computed. */
 attn_status attn_sdpa_f64_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
                                     size_t *bytes, int32_t *num_tasks) {
     if (!desc || !data)
@@ -196,8 +197,9 @@ attn_status attn_sdpa_f64_workspace(const attn_sdpa_desc *desc, const attn_sdpa_
     if (!add_product(&heads, (uint64_t)desc->batch, (uint64_t)desc->num_heads, INT32_MAX) ||
         !add_product(&rows, heads, (uint64_t)desc->seq_len_q, INT32_MAX))
         return ATTN_ERR_SIZE;
+    const size_t row_length = desc->seq_len_kv > 0 ? (size_t)desc->seq_len_kv : 1;
     if (bytes)
-        *bytes = rows == 0 ? 0 : workspace_piece((size_t)desc->seq_len_kv * sizeof(double));
+        *bytes = rows > 0 ? workspace_piece(row_length * sizeof(double)) : 0;
     if (num_tasks)
         *num_tasks = (int32_t)rows;
     return ATTN_OK;
@@ -217,7 +219,7 @@ attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *
         const int32_t head = row / desc->seq_len_q; /* of B * H */
         const row_position at = {head / desc->num_heads, head % desc->num_heads,
                                  row % desc->seq_len_q};
-        attend(desc, data, at, bytes > 0 ? exec->workspace : NULL);
+        attend(desc, data, at, exec->workspace);
     }
     return ATTN_OK;
 }
