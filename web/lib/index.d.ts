@@ -1,0 +1,328 @@
+/// <reference lib="esnext.disposable" />
+
+/**
+ * Attention for browsers and Node: PyTorch's names and semantics, computed by a C core in WebAssembly.
+ *
+ * ```js
+ * import { Attention } from 'spotlight-attention';
+ * const attn = await Attention.create();
+ * attn.attention([0.5, 0.5], [[0.1, 0.2], [0.2, 0.3]], [[0.6, 0.8], [0.7, 0.9]]);   // [0.6524979187478941, 0.852497918747894]
+ * ```
+ *
+ * Tensors are row-major. Wherever one is taken, anything with `data` and `shape` (or `dims`) will do, and so do nested
+ * arrays, a bare typed array (rank 1) and memory of the engine ({@link EngineTensor}).
+ *
+ * All tensors of one call have one element type, and so have the results: with `Float32Array` data the call computes in
+ * float32 on the fast path, with `Float64Array` data in float64 by the reference. Plain arrays of numbers become
+ * whatever the other tensors are, and float32 if there is no other. Masks and slopes are converted to the call's type.
+ * The textbook functions ({@link Attention.attention}) compute in float64 whatever they are given.
+ *
+ * Errors: `TypeError` for a wrong kind of value (an unknown option, booleans for numbers, mixed element types),
+ * `RangeError` for a wrong size or number (ragged arrays, shapes that do not fit, NaN, more than 2 GiB in one tensor);
+ * the message begins with the argument's name, then what was expected and what came. {@link AttentionError} for what the
+ * engine itself cannot do. After any error the engine works on, nothing has been written and no memory is lost.
+ *
+ * `undefined` and `null` mean an option's default.
+ */
+
+export type FloatArray = Float32Array | Float64Array;
+export type Shape = readonly number[];
+export type NestedArray = readonly number[] | readonly FloatArray[] | readonly NestedArray[];
+
+/** onnxruntime's and transformers.js's tensors (`dims`) fit as they are. */
+export type TensorLike =
+  | { readonly data: FloatArray | readonly number[]; readonly shape: Shape }
+  | { readonly data: FloatArray | readonly number[]; readonly dims: Shape };
+export type TensorInput = TensorLike | EngineTensor | FloatArray | NestedArray;
+
+export type BooleanArray = Uint8Array | Int8Array | Uint8ClampedArray | readonly boolean[];
+export type NestedBooleans = BooleanArray | readonly NestedBooleans[];
+
+/** Numbers are additive; booleans (or one byte per element, nonzero for true) are boolean. */
+export type MaskInput =
+  | TensorInput
+  | { readonly data: BooleanArray; readonly shape: Shape }
+  | { readonly data: BooleanArray; readonly dims: Shape }
+  | NestedBooleans;
+
+/** A result: its own memory, never a view of the engine's. */
+export interface Tensor<T extends FloatArray = FloatArray> {
+  readonly data: T;
+  readonly shape: Shape;
+  /** Nested plain arrays of numbers, as deep as the shape is long: for reading and printing. */
+  toNested(): any;
+}
+
+/** Memory of the engine, float32: no copy on the way in or out. Give it back with `free()`. */
+export interface EngineTensor extends Tensor<Float32Array> {
+  readonly shape: Shape;
+  /** A view of the engine's memory, made anew at each access; it dies when memory grows. Do not keep it. */
+  readonly data: Float32Array;
+  /** Copies `values` in: the same number of elements, in any shape. */
+  set(values: TensorInput): this;
+  /** A copy. */
+  toTensor(): Tensor<Float32Array>;
+  /**
+   * Gives the memory back. Again: nothing. Afterwards, and after the engine was disposed of, every use of the tensor
+   * throws an {@link AttentionError} of code `'disposed'`. A call of another engine refuses the tensor (`TypeError`).
+   */
+  free(): void;
+  readonly freed: boolean;
+  [Symbol.dispose](): void;
+}
+
+export type Variant = 'scalar' | 'simd' | 'relaxed' | 'simd-threads' | 'relaxed-threads';
+
+export interface CreateOptions {
+  /**
+   * Which build to run. `'auto'` (default): the fastest that this engine can compile: relaxed SIMD, else SIMD,
+   * else scalar; the threaded form where `threads` asks for more than one. A name forces that build; where the
+   * engine cannot run it, `create` rejects with an {@link AttentionError} of code `'unsupported'`.
+   */
+  variant?: 'auto' | Variant | null;
+  /**
+   * How many threads compute, the caller's included. `'auto'` (default): 1 for now. A number above 1 where there is no
+   * shared memory (a page that is not `crossOriginIsolated`), or with an unthreaded `variant`, rejects with code
+   * `'unsupported'`.
+   */
+  threads?: 'auto' | number | null;
+  /**
+   * Where the `.wasm` files are, if not beside the module: a URL of a folder, or a function from file name
+   * (`'simd.wasm'`) to URL. Relative URLs are relative to the page or worker, in Node to the module's folder.
+   */
+  wasmUrl?: string | URL | ((file: string) => string | URL) | null;
+}
+
+/** What the engine answers where arguments are not to blame. */
+export class AttentionError extends Error {
+  private constructor();
+  readonly name: 'AttentionError';
+  /**
+   * `'memory'`: more memory than there is; `'unsupported'`: this engine or page cannot run what was asked for;
+   * `'load'`: the `.wasm` could not be fetched or compiled; `'disposed'`: the engine, tensor or layer was given back;
+   * `'no-engine'`: no engine was created yet; `'internal'`: a fault of this library.
+   */
+  readonly code: 'memory' | 'unsupported' | 'load' | 'disposed' | 'no-engine' | 'internal' | 'aborted';
+}
+
+export interface SdpaOptions {
+  /**
+   * Boolean (true = attend, as in PyTorch's function; the opposite of {@link MultiHeadAttention}'s) or additive. Any
+   * shape that broadcasts from the right to the scores': `[batch, numHeads, seqLenQ, seqLenKv]`, without the axes that
+   * `query` does not have. Default: none.
+   */
+  attnMask?: MaskInput | null;
+  /** Row i sees keys j <= i + offset. Default false. */
+  isCausal?: boolean | null;
+  /**
+   * The offset where seqLenQ and seqLenKv differ: `'top-left'` (default) 0, as PyTorch; `'bottom-right'`
+   * seqLenKv - seqLenQ (or kvLengths[b] - seqLenQ), as FlashAttention. Also used by `window` and `alibiSlopes`.
+   * Causal, 2 queries and 4 keys:
+   *
+   *     top-left      bottom-right
+   *     1 0 0 0       1 1 1 0
+   *     1 1 0 0       1 1 1 1
+   */
+  causalAlign?: 'top-left' | 'bottom-right' | null;
+  /** Multiplies query . key. Default 1 / sqrt(headDim). 0 is really 0. */
+  scale?: number | null;
+  /** c > 0: scores become c * tanh(scores / c), after scale and before the mask. Default 0: off. */
+  softcap?: number | null;
+  /** Row i sees keys i + offset - left <= j <= i + offset + right; a side that is missing or null: no limit. */
+  window?: { left?: number | null; right?: number | null } | null;
+  /** [numHeads] or [batch, numHeads]: adds -slope * |i + offset - j| to the score. Default: none. */
+  alibiSlopes?: TensorInput | null;
+  /** [batch]: batch element b has only its first kvLengths[b] keys. Integers, 0 ... seqLenKv. Default: all keys. */
+  kvLengths?: readonly number[] | Int32Array | null;
+  /** Also give `weights`. Costs memory seqLenQ * seqLenKv per head. Default false. */
+  returnWeights?: boolean | null;
+  /** Also give `scores` of one stage: `'raw'` (scaled), `'softcapped'`, `'masked'` (what softmax sees). Default false. */
+  returnScores?: false | 'raw' | 'softcapped' | 'masked' | null;
+  /** Also give `logsumexp`, the natural logarithm of each row's sum of exponentials. Default false. */
+  returnLogsumexp?: boolean | null;
+  /** Write the output here instead of into a new array: a float32 call's, with the output's shape, and no input of it. */
+  out?: EngineTensor | null;
+}
+
+export interface SdpaResult<T extends FloatArray = FloatArray> {
+  /** [..., seqLenQ, headDimV], with the rank of `query`. The tensor given as `out`, if one was. */
+  output: Tensor<T>;
+  /** [..., seqLenQ, seqLenKv], or null. Each row sums to 1, or is 0 where nothing is visible. */
+  weights: Tensor<T> | null;
+  /** [..., seqLenQ, seqLenKv], or null. -Infinity where masked (stage `'masked'`). */
+  scores: Tensor<T> | null;
+  /** [..., seqLenQ], or null; -Infinity where nothing is visible. */
+  logsumexp: Tensor<T> | null;
+}
+
+export interface AttentionSteps {
+  /** scale * query . key, one per key. */
+  scores: number[];
+  /** softmax(scores). */
+  weights: number[];
+  /** sum_j weights[j] * values[j]. */
+  output: number[];
+}
+
+export class Attention {
+  private constructor();
+
+  /**
+   * Loads and starts an engine. Several can live side by side, each with memory of its own; a build is fetched and
+   * compiled once. An engine lives until `dispose()`.
+   * Rejects with {@link AttentionError}: `'load'`, `'unsupported'`, `'memory'`.
+   */
+  static create(options?: CreateOptions | null): Promise<Attention>;
+
+  /** The build that runs. */
+  readonly variant: Variant;
+  /** How many threads compute. */
+  readonly threads: number;
+  /** Bytes of memory the engine has reserved: 1 MiB at first, as much as the largest calls needed, at most 4 GiB. It never shrinks before `dispose()`. */
+  readonly memoryBytes: number;
+
+  /**
+   * The textbook's attention of one query: `softmax(scale * keys . query) . values`, in float64.
+   * `query` [d], `keys` [n, d], `values` [n, dv]; no size may be 0. `scale` is 1 by default: the plain dot product.
+   * Returns the output [dv].
+   */
+  attention(query: TensorInput, keys: TensorInput, values: TensorInput, options?: { scale?: number | null } | null): number[];
+  /** The same, with every step: scores, weights, output. */
+  attentionSteps(query: TensorInput, keys: TensorInput, values: TensorInput, options?: { scale?: number | null } | null): AttentionSteps;
+
+  /** [seqLen, seqLen]: 0 on and below the diagonal, -Infinity above. An additive `attnMask`. seqLen >= 1. */
+  causalMask(seqLen: number): Tensor<Float32Array>;
+
+  /**
+   * torch.nn.functional.scaled_dot_product_attention.
+   * `query` [batch, numHeads, seqLenQ, headDim], `key` [batch, numKvHeads, seqLenKv, headDim], `value`
+   * [batch, numKvHeads, seqLenKv, headDimV]; also all of rank 3 ([batch, seq, dim]: one head each) or 2 ([seq, dim]).
+   * Batch and head axes of size 1 broadcast. numKvHeads divides numHeads: query head h reads key and value head
+   * floor(h / (numHeads / numKvHeads)). batch, seqLenQ and seqLenKv may be 0 (no key: the output is 0).
+   */
+  sdpa(query: TensorInput, key: TensorInput, value: TensorInput, options?: SdpaOptions | null): SdpaResult;
+
+  /** torch.nn.MultiheadAttention's twin. */
+  multiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention;
+
+  /** Engine memory of this shape, float32, zeros. No size may be 0. */
+  tensor(shape: Shape): EngineTensor;
+
+  /** Stops the threads and gives everything back, its tensors and layers, too. Again: nothing. Afterwards everything throws code `'disposed'`. */
+  dispose(): void;
+  readonly disposed: boolean;
+  [Symbol.dispose](): void;
+}
+
+export interface MultiHeadAttentionOptions {
+  /** Columns of query and output. A multiple of numHeads. */
+  embedDim: number;
+  numHeads: number;
+  /** Key and value heads; divides numHeads. Default numHeads. */
+  numKvHeads?: number | null;
+  /** Bias on the input projections and the output projection. Default true. */
+  bias?: boolean | null;
+  /** Columns of key and value. Default embedDim. */
+  kdim?: number | null;
+  vdim?: number | null;
+  /** One learned key and value more (PyTorch's add_bias_kv). Default false. */
+  addBiasKv?: boolean | null;
+  /** One key and value of zeros more (PyTorch's add_zero_attn). Default false. */
+  addZeroAttn?: boolean | null;
+  /** Tensors are [batch, seq, dim] (default true) or [seq, batch, dim]. PyTorch's default is false. */
+  batchFirst?: boolean | null;
+  /** Parameters under PyTorch's names; as {@link MultiHeadAttention.loadStateDict}. Default: initialised from `seed`. */
+  state?: StateDict | null;
+  /** Of the initialisation, 0 ... 2^32 - 1. Default 0. */
+  seed?: number | null;
+}
+
+/**
+ * PyTorch's names, E = embedDim and kvDim = numKvHeads * headDim:
+ *
+ *     in_proj_weight    [3 E, E]                     where kdim, vdim and kvDim are all E; otherwise
+ *     q_proj_weight     [E, E], k_proj_weight [kvDim, kdim], v_proj_weight [kvDim, vdim]
+ *     in_proj_bias      [E + 2 kvDim]                with bias
+ *     bias_k, bias_v    [1, 1, kvDim]                with addBiasKv
+ *     out_proj.weight   [E, E]
+ *     out_proj.bias     [E]                          with bias
+ */
+export type StateDict = Readonly<Record<string, TensorInput>>;
+
+export interface MultiHeadAttentionForwardOptions {
+  /**
+   * [batch, seqLenKv] or [seqLenKv]. Boolean true = this key is BLOCKED (as in torch.nn.MultiheadAttention; the opposite
+   * of {@link SdpaOptions.attnMask}). Or additive. Default: none.
+   */
+  keyPaddingMask?: MaskInput | null;
+  /** [seqLenQ, seqLenKv] or [batch * numHeads, seqLenQ, seqLenKv]. Boolean true = BLOCKED. Or additive. Default: none. */
+  attnMask?: MaskInput | null;
+  /** Compute the causal mask instead of being given one; top-left aligned. Default false. (PyTorch takes is_causal as a hint beside attn_mask; here it is enough on its own.) */
+  isCausal?: boolean | null;
+  /** Give the weights. Default true, as in PyTorch; false is faster and takes less memory. */
+  needWeights?: boolean | null;
+  /** Weights as the mean over the heads. Default true, as in PyTorch. */
+  averageAttnWeights?: boolean | null;
+}
+
+export interface MultiHeadAttentionResult {
+  /** The shape of `query`. */
+  output: Tensor;
+  /**
+   * [batch, seqLenQ, seqLenKv + extra], or [batch, numHeads, ...] when not averaged, or null; without batch for
+   * unbatched tensors. `extra` counts the learned and the zero key. A row with nothing visible is 0 (PyTorch: NaN).
+   */
+  weights: Tensor | null;
+}
+
+/**
+ * Made by {@link Attention.multiHeadAttention}. Parameters live in the engine's memory until `free()`. They are
+ * initialised as PyTorch does it: input projections Xavier uniform, output projection uniform in +-1/sqrt(embedDim),
+ * biases 0, bias_k and bias_v Xavier normal, with numbers from mulberry32, so that results repeat on every machine.
+ */
+export class MultiHeadAttention {
+  private constructor();
+  readonly embedDim: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  /**
+   * [batch, seq, dim] each (or [seq, batch, dim], see `batchFirst`), or unbatched [seq, dim]; no size may be 0.
+   * key and value default to query (self-attention); value to key. Float64 tensors are computed in float64.
+   */
+  forward(query: TensorInput, key?: TensorInput | null, value?: TensorInput | null,
+          options?: MultiHeadAttentionForwardOptions | null): MultiHeadAttentionResult;
+  /** Copies of the parameters; float64 if the state that was loaded last had float64 in it. */
+  stateDict(): Record<string, Tensor>;
+  /**
+   * Takes parameters; a missing or unknown (`TypeError`) or misshapen one (`RangeError`) changes nothing. Float64 ones
+   * are kept: float64 calls lose nothing.
+   */
+  loadStateDict(state: StateDict): this;
+  /** Gives the parameters' memory back. Again: nothing. Afterwards everything throws code `'disposed'`. */
+  free(): void;
+  readonly freed: boolean;
+  [Symbol.dispose](): void;
+}
+
+/**
+ * The cheat-sheet's class: self-attention with parameters of its own, those of a {@link MultiHeadAttention} with the
+ * same `seed` (default 0).
+ */
+export class SimpleAttention {
+  /** `engine` defaults to the first living engine that {@link Attention.create} made; AttentionError `'no-engine'` if there is none. */
+  constructor(options: { embedDim: number; numHeads: number; seed?: number | null; engine?: Attention | null });
+  readonly embedDim: number;
+  readonly numHeads: number;
+  readonly headDim: number;
+  /** x [seqLen, embedDim] or [batch, seqLen, embedDim]; a result of the same shape. */
+  selfAttention(x: TensorInput, options?: { causal?: boolean | null } | null): Tensor;
+  /** The same; `weights` [(batch,) numHeads, seqLen, seqLen] where `returnWeights` asks for them, else null. */
+  forward(x: TensorInput, options?: { causal?: boolean | null; returnWeights?: boolean | null } | null): { output: Tensor; weights: Tensor | null };
+  stateDict(): Record<string, Tensor>;
+  loadStateDict(state: StateDict): this;
+  /** As {@link MultiHeadAttention.free}. */
+  free(): void;
+  readonly freed: boolean;
+  [Symbol.dispose](): void;
+}
