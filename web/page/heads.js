@@ -1,0 +1,74 @@
+// All heads at once: a small heat map each, its name, and what it really does on average.
+
+import { h } from './dom.js';
+import { paint } from './heatmap.js';
+import { t } from './strings.js';
+
+const SIDE = 64;
+
+export class HeadsView {
+  #cards = [];
+  #onChoose;
+  #style;
+
+  constructor({ choose, style }) {
+    this.#onChoose = choose;
+    this.#style = style;
+    this.element = h('div', { class: 'heads', role: 'radiogroup', 'aria-label': t.headsTitle });
+    this.element.addEventListener('keydown', (event) => this.#key(event));
+  }
+
+  /** heads: [{ kind, stat, matrix }], one per head. */
+  update(heads, chosen) {
+    if (heads.length !== this.#cards.length) {
+      const hadFocus = this.element.contains(document.activeElement);
+      this.#cards = heads.map((_, index) => {
+        const canvas = h('canvas', { class: 'head-picture', 'aria-hidden': 'true' });
+        const name = h('span', { class: 'head-name' });
+        const what = h('span', { class: 'head-what' });
+        const stat = h('span', { class: 'head-stat' });
+        const card = h('button', {
+          type: 'button', class: 'head', role: 'radio',
+          onclick: () => { this.#onChoose(index); card.focus(); },
+        }, canvas, h('span', { class: 'head-words' }, name, what, stat));
+        return { card, canvas, name, what, stat };
+      });
+      this.element.replaceChildren(...this.#cards.map(({ card }) => card));
+      if (hadFocus) this.#cards[chosen]?.card.focus();
+    }
+    heads.forEach(({ kind, label, stat, matrix }, index) => {
+      const parts = this.#cards[index];
+      const words = t.kinds[kind];
+      parts.card.setAttribute('aria-checked', index === chosen);
+      parts.card.tabIndex = index === chosen ? 0 : -1;
+      parts.name.textContent = `${index + 1}  ${label ?? words.name}`;
+      parts.what.textContent = words.what;
+      parts.stat.textContent = stat ? t.headStats(stat) : '';
+      parts.card.title = stat ? t.headStatsLong(stat) : '';
+      this.#paint(parts.canvas, matrix);
+    });
+  }
+
+  #paint(canvas, matrix) {
+    const ratio = window.devicePixelRatio || 1;
+    const size = Math.round(SIDE * ratio);
+    if (canvas.width !== size) {
+      canvas.width = size;
+      canvas.height = size;
+    }
+    // Small heat maps carry no gaps and no numbers: only the pattern counts.
+    const cell = size / Math.max(matrix.rows, matrix.cols);
+    paint(canvas, matrix, { x: 0, y: 0, cell, ratio }, { ...this.#style(), numbers: null });
+  }
+
+  #key(event) {
+    const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const count = this.#cards.length;
+    const at = this.#cards.findIndex(({ card }) => card === document.activeElement);
+    const index = (at + steps[event.key] + count) % count;
+    this.#onChoose(index);
+    this.#cards[index].card.focus();
+  }
+}

@@ -1,0 +1,110 @@
+// The sentence as words to choose from, lit by how much the chosen one looks at them, with arcs to the brightest.
+
+import { h, svg, tokenText } from './dom.js';
+import { percent } from './scales.js';
+import { t } from './strings.js';
+
+const MAX_ARCS = 16;
+const SMALLEST_ARC = 0.02;
+
+export class SentenceView {
+  #arcs = svg('svg', { class: 'sentence-arcs', 'aria-hidden': 'true' });
+  #words = h('div', { class: 'sentence-words', role: 'radiogroup', 'aria-label': t.sentenceLabel });
+  #tokens = null;
+  #buttons = [];
+  #row = null;
+  #query = 0;
+  #onChoose;
+
+  constructor({ choose }) {
+    this.#onChoose = choose;
+    this.element = h('div', { class: 'sentence' }, this.#arcs, this.#words);
+    this.#words.addEventListener('keydown', (event) => this.#key(event));
+    new ResizeObserver(() => this.#draw()).observe(this.#words);
+  }
+
+  /** row: { query, weights (of all keys), hidden(j) } or null. */
+  update(tokens, query, row) {
+    if (tokens !== this.#tokens) {
+      const hadFocus = this.#words.contains(document.activeElement);
+      this.#tokens = tokens;
+      this.#buttons = tokens.map((token, index) => h('button', {
+        type: 'button', class: 'word', role: 'radio', 'aria-label': t.tokenName(token, index),
+        onclick: () => { this.#onChoose(index); this.#buttons[index]?.focus(); },
+      }, tokenText(token, 'word-text'), h('span', { class: 'word-share', 'aria-hidden': 'true' })));
+      this.#words.replaceChildren(...this.#buttons);
+      this.#words.classList.toggle('is-long', tokens.length > 40);
+      if (hadFocus) this.#buttons[query]?.focus();
+    }
+    this.#query = query;
+    this.#row = row;
+    this.#buttons.forEach((button, index) => {
+      const chosen = index === query;
+      button.classList.toggle('is-query', chosen);
+      button.setAttribute('aria-checked', chosen);
+      button.tabIndex = chosen ? 0 : -1;
+      const weight = row?.weights[index] ?? 0;
+      const hidden = row?.hidden(index) ?? false;
+      button.classList.toggle('is-hidden', hidden);
+      button.style.setProperty('--light', weight.toFixed(4));
+      button.lastElementChild.textContent = !row || hidden || weight < 0.005 ? '' : percent(weight);
+    });
+    this.#draw();
+  }
+
+  #draw() {
+    const arcs = [];
+    const box = this.#words.getBoundingClientRect();
+    if (this.#row && box.width > 0) {
+      const bright = [...this.#row.weights.entries()]
+        .filter(([, weight]) => weight >= SMALLEST_ARC)
+        .sort((a, b) => b[1] - a[1]).slice(0, MAX_ARCS);
+      const from = this.#top(this.#query, box);
+      for (const [index, weight] of bright.reverse()) {
+        const to = this.#top(index, box);
+        if (!from || !to) continue;
+        arcs.push(svg('path', {
+          d: index === this.#query ? loop(from) : curve(from, to),
+          class: 'arc', 'stroke-width': String(1 + 5 * weight), 'stroke-opacity': String(0.25 + 0.75 * weight),
+        }));
+      }
+    }
+    this.#arcs.replaceChildren(...arcs);
+  }
+
+  #top(index, box) {
+    const word = this.#buttons[index]?.getBoundingClientRect();
+    return word ? { x: word.left + word.width / 2 - box.left, y: word.top - box.top, height: word.height } : null;
+  }
+
+  #key(event) {
+    const last = this.#buttons.length - 1;
+    const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+    let index = this.#query;
+    if (event.key in steps) index += steps[event.key];
+    else if (event.key === 'Home') index = 0;
+    else if (event.key === 'End') index = last;
+    else return;
+    event.preventDefault();
+    index = (index + last + 1) % (last + 1);
+    this.#onChoose(index);
+    this.#buttons[index].focus();
+  }
+}
+
+/** From the top of one word to the top of another, higher where they are further apart; or between two lines. */
+function curve(from, to) {
+  if (Math.abs(to.y - from.y) > 8) {
+    const [up, down] = to.y < from.y ? [to, from] : [from, to];
+    const start = up.y + up.height;
+    const middle = (start + down.y) / 2;
+    return `M ${down.x} ${down.y} C ${down.x} ${middle}, ${up.x} ${middle + 8}, ${up.x} ${start}`;
+  }
+  const lift = 14 + Math.min(46, Math.abs(to.x - from.x) * 0.2);
+  const peak = Math.min(from.y, to.y) - lift;
+  return `M ${from.x} ${from.y} C ${from.x} ${peak}, ${to.x} ${peak}, ${to.x} ${to.y}`;
+}
+
+function loop({ x, y }) {
+  return `M ${x - 5} ${y} C ${x - 16} ${y - 26}, ${x + 16} ${y - 26}, ${x + 5} ${y}`;
+}
