@@ -1,65 +1,87 @@
 /* attn_sdpa_f32: validate, plan, run. */
 #include "attn.h"
-#include "parallel/parallel.h"
-#include "sdpa_common.h"
-#include "sdpa_tiled.h"
-#include "simd/f32x4.h"
+#include "kernels/exp_f32.h"
+#include "sdpa_f32.h"
 
 const char *attn_variant(void) {
     return ATTN_VARIANT;
 }
 
-/* The plan of a call and the bytes of its workspace. A call without a row has no task. */
+/* Below this many products of one query and one key element, waking a thread costs more than it
+ * saves. Measured: TODO */
+#define THREAD_WORK (1 << 20)
+
+/* A call ready to run, but for its workspace, and how many bytes that takes. A call without a row
+ * has no task. *threads becomes NULL where the work is too small to share. */
 static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
-                             const attn_threads *threads, sdpa_plan *plan, size_t *bytes) {
+                             attn_threads **threads, sdpa_call *call, size_t *bytes) {
     if (!desc || !data)
         return ATTN_ERR_NULL;
     const sdpa_tensors tensors = sdpa_tensors_f32(data);
     const attn_status status = sdpa_check(desc, &tensors, sizeof(float));
     if (status != ATTN_OK)
         return status;
-    *plan = (sdpa_plan){0};
+    bool adjusts = desc->softcap > 0 || data->alibi_slopes || data->scores;
+    for (int m = 0; m < 2; m++)
+        adjusts = adjusts || desc->masks[m].kind != ATTN_MASK_NONE;
+    *call = (sdpa_call){
+        .desc = desc,
+        .data = data,
+        .query_scale = (float)(adjusts ? desc->scale : desc->scale * LOG2_E),
+        .adjusts = adjusts,
+    };
     *bytes = 0;
     if (desc->batch == 0 || desc->seq_len_q == 0)
         return ATTN_OK;
-    const int32_t num_threads = attn_threads_count(threads);
-    *plan = sdpa_plan_f32(desc, data, num_threads);
-    if (plan->num_tasks > INT32_MAX)
+
+    const double work = (double)desc->batch * desc->num_heads * desc->seq_len_q * desc->seq_len_kv *
+                        ((double)desc->head_dim + desc->head_dim_v);
+    if (work < THREAD_WORK)
+        *threads = NULL;
+    const int64_t rows = (int64_t)(desc->num_heads / desc->num_kv_heads) * desc->seq_len_q;
+    if (rows <= DECODE_ROWS && !data->weights && !data->scores)
+        sdpa_plan_decode(call, &call->plan);
+    else
+        sdpa_plan_tiled(call, attn_threads_count(*threads), &call->plan);
+    if (call->plan.num_tasks > INT32_MAX)
         return ATTN_ERR_SIZE;
-    uint64_t total = 0;
-    if (!add_product(&total, plan->thread_floats, (uint64_t)num_threads,
+    uint64_t floats = 0;
+    if (!add_product(&floats, (uint64_t)attn_threads_count(*threads), call->plan.thread_floats,
                      PTRDIFF_MAX / sizeof(float)))
         return ATTN_ERR_SIZE;
-    *bytes = (size_t)total * sizeof(float);
+    *bytes = (size_t)floats * sizeof(float);
     return ATTN_OK;
 }
 
 attn_status attn_sdpa_f32_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
                                     const attn_threads *threads, size_t *bytes,
                                     int32_t *num_tasks) {
-    sdpa_plan plan;
+    sdpa_call call;
     size_t needed;
-    const attn_status status = plan_call(desc, data, threads, &plan, &needed);
+    attn_threads *pool = (attn_threads *)threads;
+    const attn_status status = plan_call(desc, data, &pool, &call, &needed);
     if (status != ATTN_OK)
         return status;
     if (bytes)
         *bytes = needed;
     if (num_tasks)
-        *num_tasks = (int32_t)plan.num_tasks;
+        *num_tasks = (int32_t)call.plan.num_tasks;
     return ATTN_OK;
 }
 
 attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
                           const attn_exec *exec) {
-    sdpa_plan plan;
+    sdpa_call call;
     size_t needed;
     attn_threads *threads = exec ? exec->threads : NULL;
-    attn_status status = plan_call(desc, data, threads, &plan, &needed);
+    attn_status status = plan_call(desc, data, &threads, &call, &needed);
     if (status != ATTN_OK)
         return status;
     int32_t first, end;
-    status = exec_check(exec, needed, (int32_t)plan.num_tasks, &first, &end);
-    if (status == ATTN_OK && first < end)
-        sdpa_run_f32(desc, data, &plan, threads, exec->workspace, first, end);
-    return status;
+    status = exec_check(exec, needed, (int32_t)call.plan.num_tasks, &first, &end);
+    if (status != ATTN_OK || first == end)
+        return status;
+    call.workspace = exec->workspace;
+    parallel_for(threads, first, end, call.plan.run_task, &call);
+    return ATTN_OK;
 }

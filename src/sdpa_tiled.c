@@ -12,22 +12,16 @@
  * both products read one operand as it lies and the other by a broadcast load. With weights or
  * scores asked for, S spans all keys and the three steps become three passes. (Dao 2023,
  * FlashAttention-2, section 3.1, with rows across the lanes.) */
-#include "sdpa_tiled.h"
-
 #include <math.h>
 #include <string.h>
 
-#include "kernels/exp_f32.h"
-#include "kernels/product_f32.h"
 #include "kernels/softmax_f32.h"
-#include "parallel/parallel.h"
-#include "sdpa_common.h"
+#include "sdpa_f32.h"
+#include "simd/f32x4.h"
 
 #define BLOCK_Q 128
 #define BLOCK_KV 60
 #define MAX_PANELS (BLOCK_Q / PANEL)
-/* Up to here a panel would be mostly padding, and the keys are better read as they lie. */
-#define DECODE_ROWS 3
 /* Scores of one task where they are kept for all keys: at most this many floats (1 MiB, half of a
  * usual L2), as long as that leaves one panel. */
 #define SCORES_FLOATS (1 << 18)
@@ -42,70 +36,20 @@ typedef struct panel {
     int32_t all_first, all_end;       /* keys that every row sees */
 } panel;
 
-typedef struct call {
-    const attn_sdpa_desc *desc;
-    const attn_sdpa_f32_data *data;
-    const sdpa_plan *plan;
-    float *workspace;
-    float query_scale; /* what the queries are multiplied by when they are packed */
-    bool adjusts;      /* scores pass through adjust_scores, in natural units */
-} call;
-
-static int32_t min32(int32_t a, int32_t b) {
-    return a < b ? a : b;
-}
-static int32_t max32(int32_t a, int32_t b) {
-    return a > b ? a : b;
-}
-
 static bool keeps_scores(const attn_sdpa_f32_data *data) {
     return data->weights || data->scores;
 }
 
 /* Early stages of the scores show every key of the batch element, visible or not. */
-static bool shows_every_key(const call *c) {
+static bool shows_every_key(const sdpa_call *c) {
     return c->data->scores && c->desc->scores_stage != ATTN_SCORES_MASKED;
 }
 
-sdpa_plan sdpa_plan_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
-                        int32_t num_threads) {
-    sdpa_plan plan = {0};
-    const int32_t group = desc->num_heads / desc->num_kv_heads;
-    plan.stacked_rows = (int64_t)group * desc->seq_len_q;
-    const int64_t stacks = (int64_t)desc->batch * desc->num_kv_heads;
-
-    plan.block_rows = BLOCK_Q;
-    if (keeps_scores(data))
-        while (plan.block_rows > PANEL &&
-               (int64_t)plan.block_rows * desc->seq_len_kv > SCORES_FLOATS)
-            plan.block_rows /= 2;
-    /* Enough tasks that the last ones to finish do not keep the other threads waiting for long. */
-    while (num_threads > 1 && plan.block_rows > 4 * PANEL &&
-           stacks * ((plan.stacked_rows + plan.block_rows - 1) / plan.block_rows) < 8 * num_threads)
-        plan.block_rows /= 2;
-    if (plan.stacked_rows < plan.block_rows)
-        plan.block_rows = (int32_t)((plan.stacked_rows + PANEL - 1) / PANEL * PANEL);
-
-    const int64_t blocks = (plan.stacked_rows + plan.block_rows - 1) / plan.block_rows;
-    plan.num_tasks = stacks * blocks;
-    plan.blocks = (int32_t)blocks;
-    plan.decode = plan.stacked_rows <= DECODE_ROWS && !keeps_scores(data) && data->out;
-
-    const uint64_t rows = (uint64_t)plan.block_rows, head_dim = (uint64_t)desc->head_dim;
-    plan.thread_floats =
-        rows * head_dim                     /* queries, [panel][head_dim][8] */
-        + rows * (uint64_t)desc->head_dim_v /* outputs, [panel][head_dim_v][8] */
-        + BLOCK_KV * head_dim               /* packed keys */
-        /* scores, [key][8], for each panel where they are kept */
-        + (keeps_scores(data) ? rows * (uint64_t)desc->seq_len_kv : BLOCK_KV * PANEL);
-    plan.thread_floats = (plan.thread_floats + 3) & ~(uint64_t)3;
-    return plan;
-}
-
-static void fill_panel(const call *c, int32_t batch, int32_t kv_head, int64_t first_row, panel *p) {
+static void fill_panel(const sdpa_call *c, int32_t batch, int32_t kv_head, int64_t first_row,
+                       panel *p) {
     const attn_sdpa_desc *desc = c->desc;
     const int32_t group = desc->num_heads / desc->num_kv_heads;
-    const int64_t left = c->plan->stacked_rows - first_row;
+    const int64_t left = c->plan.stacked_rows - first_row;
     p->count = left < PANEL ? (int32_t)left : PANEL;
     p->any_first = p->all_end = desc->seq_len_kv;
     p->any_end = p->all_first = 0;
@@ -127,41 +71,16 @@ static void fill_panel(const call *c, int32_t batch, int32_t kv_head, int64_t fi
         p->all_end = p->all_first = p->any_end;
 }
 
-static void softcap_scores(float softcap, int keys, float *s) {
-    const f32x4 cap = f32x4_splat(softcap), inverse = f32x4_splat(1.0f / softcap);
-    for (int i = 0; i < keys * PANEL; i += 4)
-        f32x4_store(s + i, f32x4_mul(cap, tanh_f32(f32x4_mul(f32x4_load(s + i), inverse))));
-}
-
-/* s[j] -= slope * |i + offset - key| for the keys from first on */
-static void add_alibi(const call *c, int32_t batch, const panel *p, int32_t first, int keys,
-                      float *s) {
-    const int64_t offset = sdpa_offset(c->desc, batch);
-    const float *slopes = c->data->alibi_slopes + batch * c->desc->alibi_batch_stride;
+/* The scores of keys first .. first + keys - 1, [key][8], into the rows of a [batch, num_heads,
+ * seq_len_q, seq_len_kv] tensor, times factor. */
+static void store_rows(const sdpa_call *c, int32_t batch, const panel *p, int32_t first, int keys,
+                       const float *s, const float factor[PANEL], float *tensor) {
+    float *rows[PANEL];
     for (int r = 0; r < PANEL; r++) {
-        const float slope = slopes[p->head[r]];
-        const int64_t position = p->query[r] + offset - first;
-        for (int j = 0; j < keys; j++)
-            s[j * PANEL + r] -= slope * fabsf((float)(position - j));
+        const ptrdiff_t head = (ptrdiff_t)batch * c->desc->num_heads + p->head[r];
+        rows[r] = tensor + (head * c->desc->seq_len_q + p->query[r]) * c->desc->seq_len_kv + first;
     }
-}
-
-static void apply_mask(const call *c, const attn_mask *mask, int32_t batch, const panel *p,
-                       int32_t first, int keys, float *s) {
-    const int32_t covered = min32(keys, sdpa_mask_keys(c->desc, mask) - first);
-    for (int r = 0; r < PANEL; r++) {
-        const ptrdiff_t row =
-            sdpa_mask_row(mask, batch, p->head[r], p->query[r]) + first * mask->key;
-        if (mask->kind == ATTN_MASK_BOOL) {
-            const uint8_t *m = (const uint8_t *)mask->data + row;
-            for (int32_t j = 0; j < covered; j++)
-                s[j * PANEL + r] = m[j * mask->key] ? s[j * PANEL + r] : -INFINITY;
-        } else {
-            const float *m = (const float *)mask->data + row;
-            for (int32_t j = 0; j < covered; j++)
-                s[j * PANEL + r] += m[j * mask->key];
-        }
-    }
+    unpack_panel_f32(keys, p->count, s, factor, rows);
 }
 
 /* Keys outside a row's own limits. Their scores may be NaN; what they are is forgotten here. */
@@ -178,46 +97,27 @@ static void apply_limits(const panel *p, int32_t first, int keys, float *s) {
     }
 }
 
-/* The scores of keys first .. first + keys - 1, [key][8], into the rows of a [batch, num_heads,
- * seq_len_q, seq_len_kv] tensor, times factor. */
-static void store_rows(const call *c, int32_t batch, const panel *p, int32_t first, int keys,
-                       const float *s, const float factor[PANEL], float *tensor) {
-    float *rows[PANEL];
-    for (int r = 0; r < PANEL; r++) {
-        const ptrdiff_t head = (ptrdiff_t)batch * c->desc->num_heads + p->head[r];
-        rows[r] = tensor + (head * c->desc->seq_len_q + p->query[r]) * c->desc->seq_len_kv + first;
-    }
-    unpack_panel_f32(keys, p->count, s, factor, rows);
-}
-
 static const float ones[PANEL] = {1, 1, 1, 1, 1, 1, 1, 1};
 
 /* From scale * query . key to what softmax sees, for keys first .. first + keys - 1. */
-static void adjust_scores(const call *c, int32_t batch, const panel *p, int32_t first, int keys,
-                          float *s) {
-    const attn_sdpa_desc *desc = c->desc;
-    float *scores = c->data->scores;
+static void adjust_scores(const sdpa_call *c, int32_t batch, const panel *p, int32_t first,
+                          int keys, float *s) {
+    const int32_t stage = c->data->scores ? c->desc->scores_stage : -1;
+    const score_block block = {s, batch, PANEL, p->head, p->query, first, keys};
     if (c->adjusts) {
-        if (scores && desc->scores_stage == ATTN_SCORES_RAW)
-            store_rows(c, batch, p, first, keys, s, ones, scores);
-        if (desc->softcap > 0)
-            softcap_scores((float)desc->softcap, keys, s);
-        if (scores && desc->scores_stage == ATTN_SCORES_SOFTCAPPED)
-            store_rows(c, batch, p, first, keys, s, ones, scores);
-        if (c->data->alibi_slopes)
-            add_alibi(c, batch, p, first, keys, s);
-        for (int m = 0; m < 2; m++)
-            if (desc->masks[m].kind != ATTN_MASK_NONE)
-                apply_mask(c, &desc->masks[m], batch, p, first, keys, s);
+        if (stage == ATTN_SCORES_RAW)
+            store_rows(c, batch, p, first, keys, s, ones, c->data->scores);
+        scores_softcap(c, &block);
+        if (stage == ATTN_SCORES_SOFTCAPPED)
+            store_rows(c, batch, p, first, keys, s, ones, c->data->scores);
+        scores_bias(c, &block);
     }
     if (first < p->all_first || first + keys > p->all_end)
         apply_limits(p, first, keys, s);
     if (c->adjusts) {
-        if (scores && desc->scores_stage == ATTN_SCORES_MASKED)
-            store_rows(c, batch, p, first, keys, s, ones, scores);
-        const f32x4 log2_e = f32x4_splat((float)LOG2_E);
-        for (int i = 0; i < keys * PANEL; i += 4)
-            f32x4_store(s + i, f32x4_mul(f32x4_load(s + i), log2_e));
+        if (stage == ATTN_SCORES_MASKED)
+            store_rows(c, batch, p, first, keys, s, ones, c->data->scores);
+        scores_to_log2(&block);
     }
 }
 
@@ -233,8 +133,8 @@ static bool all_finite(const float *x, int count) {
 /* out[d][0..8) += sum_j value[j][d] w[j][0..8) over keys first .. first + keys - 1. A key that only
  * some of the rows may read has weight 0 for the others; where its value is NaN or infinite, 0
  * times it would leak into them, so it is then added row by row. */
-static void add_values(const call *c, const panel *p, const float *value, int32_t first, int keys,
-                       const float *w, float *out) {
+static void add_values(const sdpa_call *c, const panel *p, const float *value, int32_t first,
+                       int keys, const float *w, float *out) {
     const int depth = c->desc->head_dim_v;
     const ptrdiff_t stride = c->desc->value.row;
     const int32_t end = first + keys;
@@ -264,7 +164,7 @@ static void add_values(const call *c, const panel *p, const float *value, int32_
 }
 
 /* 0 (weights) or -inf (scores) for the keys that the panel's rows did not compute. */
-static void fill_rows(const call *c, int32_t batch, const panel *p, int32_t first, int32_t end,
+static void fill_rows(const sdpa_call *c, int32_t batch, const panel *p, int32_t first, int32_t end,
                       float with, float *tensor) {
     for (int r = 0; r < p->count; r++) {
         const ptrdiff_t head = (ptrdiff_t)batch * c->desc->num_heads + p->head[r];
@@ -276,8 +176,8 @@ static void fill_rows(const call *c, int32_t batch, const panel *p, int32_t firs
     }
 }
 
-static void store_outputs(const call *c, int32_t batch, const panel *p, const softmax_state *state,
-                          float *out) {
+static void store_outputs(const sdpa_call *c, int32_t batch, const panel *p,
+                          const softmax_state *state, float *out) {
     const attn_sdpa_desc *desc = c->desc;
     float factor[PANEL];
     softmax_factors(state, factor);
@@ -296,7 +196,8 @@ static void store_outputs(const call *c, int32_t batch, const panel *p, const so
     if (c->data->logsumexp)
         for (int r = 0; r < p->count; r++)
             c->data->logsumexp[((ptrdiff_t)batch * desc->num_heads + p->head[r]) * desc->seq_len_q +
-                               p->query[r]] = softmax_logsumexp(state, r);
+                               p->query[r]] =
+                softmax_logsumexp(state->row_max[r], state->row_sum[r]);
 }
 
 /* A run of packed tiles starts at a tile: the keys that a panel computes, from a block's. */
@@ -305,28 +206,28 @@ static int32_t tile_floor(int32_t key, int32_t block_first) {
 }
 
 static void run_task(void *context, int32_t task, int32_t thread) {
-    const call *c = context;
+    const sdpa_call *c = context;
     const attn_sdpa_desc *desc = c->desc;
     const int32_t head_dim = desc->head_dim, head_dim_v = desc->head_dim_v;
     /* The last rows first: under a causal mask they are the longest, and the short ones then fill
      * the gaps. */
-    const int32_t block = c->plan->blocks - 1 - task % c->plan->blocks;
-    const int32_t stack = task / c->plan->blocks;
+    const int32_t block = c->plan.blocks - 1 - task % c->plan.blocks;
+    const int32_t stack = task / c->plan.blocks;
     const int32_t batch = stack / desc->num_kv_heads, kv_head = stack % desc->num_kv_heads;
     const float *key = c->data->key + batch * desc->key.batch + kv_head * desc->key.head;
     const float *value = c->data->value + batch * desc->value.batch + kv_head * desc->value.head;
 
-    float *queries = c->workspace + (size_t)thread * c->plan->thread_floats;
-    float *outs = queries + (size_t)c->plan->block_rows * head_dim;
-    float *packed = outs + (size_t)c->plan->block_rows * head_dim_v;
+    float *queries = c->workspace + (size_t)thread * c->plan.thread_floats;
+    float *outs = queries + (size_t)c->plan.block_rows * head_dim;
+    float *packed = outs + (size_t)c->plan.block_rows * head_dim_v;
     float *scores = packed + (size_t)BLOCK_KV * head_dim;
     panel panels[MAX_PANELS];
     softmax_state states[MAX_PANELS];
 
-    const int64_t first_row = (int64_t)block * c->plan->block_rows;
-    const int64_t left = c->plan->stacked_rows - first_row;
+    const int64_t first_row = (int64_t)block * c->plan.block_rows;
+    const int64_t left = c->plan.stacked_rows - first_row;
     const int32_t num_panels =
-        ((left < c->plan->block_rows ? (int32_t)left : c->plan->block_rows) + PANEL - 1) / PANEL;
+        ((left < c->plan.block_rows ? (int32_t)left : c->plan.block_rows) + PANEL - 1) / PANEL;
     int32_t first = desc->seq_len_kv, end = 0;
     for (int32_t n = 0; n < num_panels; n++) {
         panel *p = &panels[n];
@@ -405,18 +306,36 @@ static void run_task(void *context, int32_t task, int32_t thread) {
         store_outputs(c, batch, &panels[n], &states[n], outs + n * PANEL * head_dim_v);
 }
 
-void sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const sdpa_plan *plan,
-                  attn_threads *threads, float *workspace, int32_t first, int32_t end) {
-    bool adjusts = desc->softcap > 0 || data->alibi_slopes || data->scores;
-    for (int m = 0; m < 2; m++)
-        adjusts = adjusts || desc->masks[m].kind != ATTN_MASK_NONE;
-    call c = {
-        .desc = desc,
-        .data = data,
-        .plan = plan,
-        .workspace = workspace,
-        .query_scale = (float)(adjusts ? desc->scale : desc->scale * LOG2_E),
-        .adjusts = adjusts,
+void sdpa_plan_tiled(const sdpa_call *call, int32_t num_threads, sdpa_plan *plan) {
+    const attn_sdpa_desc *desc = call->desc;
+    const bool keeps = keeps_scores(call->data);
+    const int64_t rows = (int64_t)(desc->num_heads / desc->num_kv_heads) * desc->seq_len_q;
+    const int64_t stacks = (int64_t)desc->batch * desc->num_kv_heads;
+
+    int64_t block_rows = BLOCK_Q;
+    while (keeps && block_rows > PANEL && block_rows * desc->seq_len_kv > SCORES_FLOATS)
+        block_rows /= 2;
+    /* Enough tasks that the last ones to finish do not keep the other threads waiting for long. */
+    while (num_threads > 1 && block_rows > 4 * PANEL &&
+           stacks * ((rows - 1) / block_rows + 1) < 8 * num_threads)
+        block_rows /= 2;
+    if (rows < block_rows)
+        block_rows = (rows + PANEL - 1) / PANEL * PANEL;
+    const int64_t blocks = (rows - 1) / block_rows + 1;
+
+    const uint64_t task_rows = (uint64_t)block_rows, head_dim = (uint64_t)desc->head_dim;
+    const uint64_t thread_floats =
+        task_rows * head_dim                     /* queries, [panel][head_dim][8] */
+        + task_rows * (uint64_t)desc->head_dim_v /* outputs, [panel][head_dim_v][8] */
+        + BLOCK_KV * head_dim                    /* packed keys */
+        /* scores, [key][8], for each panel where they are kept */
+        + (keeps ? task_rows * (uint64_t)desc->seq_len_kv : BLOCK_KV * PANEL);
+    *plan = (sdpa_plan){
+        .run_task = run_task,
+        .stacked_rows = rows,
+        .block_rows = (int32_t)block_rows,
+        .blocks = (int32_t)blocks,
+        .num_tasks = stacks * blocks,
+        .thread_floats = (thread_floats + 3) & ~(uint64_t)3,
     };
-    parallel_for(threads, first, end, run_task, &c);
 }

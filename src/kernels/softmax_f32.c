@@ -4,6 +4,9 @@
 
 #include "kernels/exp_f32.h"
 
+/* How far, in log 2, the true maximum may be ahead of row_max. */
+#define MAX_SLACK 8.0f
+
 void softmax_init(softmax_state *state) {
     for (int r = 0; r < PANEL; r++) {
         state->row_max[r] = -INFINITY;
@@ -48,7 +51,7 @@ void softmax_block_f32(softmax_state *state, int keys, float *s, int depth, floa
     max[0] = f32x4_pmax(max[0], odd_max[0]);
     max[1] = f32x4_pmax(max[1], odd_max[1]);
 
-    const f32x4 slack = f32x4_splat(8.0f);
+    const f32x4 slack = f32x4_splat(MAX_SLACK);
     f32x4 reference[2] = {f32x4_load(state->row_max), f32x4_load(state->row_max + 4)};
     if (mask4_any(f32x4_less(f32x4_add(reference[0], slack), max[0])) ||
         mask4_any(f32x4_less(f32x4_add(reference[1], slack), max[1]))) {
@@ -79,8 +82,37 @@ void softmax_factors(const softmax_state *state, float factor[PANEL]) {
         factor[r] = state->row_sum[r] == 0.0f ? 0.0f : 1.0f / state->row_sum[r];
 }
 
-float softmax_logsumexp(const softmax_state *state, int row) {
-    if (state->row_sum[row] == 0.0f)
-        return -INFINITY;
-    return (float)(state->row_max[row] * LN_2 + log(state->row_sum[row]));
+void softmax_row_f32(softmax_row *state, int keys, float *s, int depth, float *out) {
+    f32x4 max4 = f32x4_splat(-INFINITY);
+    for (int j = 0; j < keys; j += 4)
+        max4 = f32x4_pmax(max4, f32x4_load(s + j));
+    float lanes[4];
+    f32x4_store(lanes, max4);
+    float max = lanes[0];
+    for (int l = 1; l < 4; l++)
+        max = max < lanes[l] ? lanes[l] : max;
+
+    if (state->max + MAX_SLACK < max) {
+        f32x4_store(lanes, exp2_f32(f32x4_splat(state->max - max)));
+        state->max = max;
+        state->sum *= lanes[0];
+        for (int d = 0; d < depth; d++)
+            out[d] *= lanes[0];
+    }
+    const f32x4 reference = f32x4_splat(state->max == -INFINITY ? 0.0f : state->max);
+    f32x4 sum = f32x4_zero();
+    for (int j = 0; j < keys; j += 4) {
+        const f32x4 w = exp2_f32(f32x4_sub(f32x4_load(s + j), reference));
+        f32x4_store(s + j, w);
+        sum = f32x4_add(sum, w);
+    }
+    state->sum += f32x4_sum(sum);
+}
+
+float softmax_row_factor(const softmax_row *state) {
+    return state->sum == 0.0f ? 0.0f : 1.0f / state->sum;
+}
+
+float softmax_logsumexp(float row_max, float row_sum) {
+    return row_sum == 0.0f ? -INFINITY : (float)(row_max * LN_2 + log(row_sum));
 }

@@ -24,7 +24,16 @@ void softmax_block_f32(softmax_state *state, int keys, float *s, int depth, floa
 /* 1 / row_sum, and 0 for a row that saw nothing. */
 void softmax_factors(const softmax_state *state, float factor[PANEL]);
 
-/* log_e sum_j e^score of one row; -inf where it saw nothing. */
-float softmax_logsumexp(const softmax_state *state, int row);
+/* The same for one row whose scores lie side by side. s [keys] is padded with -inf to a multiple
+ * of 4; out [depth]. */
+typedef struct softmax_row {
+    float max, sum;
+} softmax_row;
+
+void softmax_row_f32(softmax_row *state, int keys, float *s, int depth, float *out);
+float softmax_row_factor(const softmax_row *state);
+
+/* log_e sum_j e^score from a row's state; -inf where it saw nothing. */
+float softmax_logsumexp(float row_max, float row_sum);
 
 #endif

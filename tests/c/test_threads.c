@@ -1,0 +1,120 @@
+/* The thread pool: same bits as one thread, whatever the number of tasks; created, used and given
+ * back many times. */
+#include "check.h"
+#include "parallel/parallel.h"
+
+#define MOST_TASKS 1000
+
+typedef struct tally {
+    int32_t runs[MOST_TASKS];
+    int32_t threads;
+    int32_t bad_threads;
+} tally;
+
+static void count_task(void *context, int32_t task, int32_t thread) {
+    tally *t = context;
+    t->runs[task]++;
+    if (thread < 0 || thread >= t->threads)
+        t->bad_threads++;
+}
+
+static void every_task_runs_once(attn_threads *threads) {
+    static tally t;
+    for (int32_t tasks = 0; tasks < MOST_TASKS; tasks = tasks * 5 / 4 + 1)
+        for (int32_t first = 0; first <= tasks; first += tasks / 3 + 1) {
+            check_case("{.threads = %d, .first = %d, .end = %d}", attn_threads_count(threads),
+                       first, tasks);
+            memset(&t, 0, sizeof t);
+            t.threads = attn_threads_count(threads);
+            parallel_for(threads, first, tasks, count_task, &t);
+            for (int32_t i = 0; i < MOST_TASKS; i++)
+                CHECK(t.runs[i] == (i >= first && i < tasks));
+            CHECK(t.bad_threads == 0);
+        }
+}
+
+static void fill(float *x, size_t count) {
+    uint32_t state = 1;
+    for (size_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = (float)(state >> 8) / (1 << 23) - 1.0f;
+    }
+}
+
+static void sdpa_gives_the_same_bits(attn_threads *threads, int32_t heads, int32_t seq_len,
+                                     int32_t causal) {
+    const size_t count = (size_t)heads * (size_t)seq_len * 64;
+    float *x = malloc(count * 3 * sizeof(float)), *one = malloc(count * sizeof(float)),
+          *many = malloc(count * sizeof(float));
+    fill(x, count * 3);
+    attn_sdpa_desc desc;
+    attn_sdpa_desc_init(&desc, 1, heads, heads, seq_len, seq_len, 64, 64);
+    desc.is_causal = causal;
+    for (int pass = 0; pass < 2; pass++) {
+        attn_sdpa_f32_data data = {
+            .query = x, .key = x + count, .value = x + 2 * count, .out = pass ? many : one};
+        attn_exec exec = {.threads = pass ? threads : NULL};
+        CHECK_STATUS(
+            attn_sdpa_f32_workspace(&desc, &data, exec.threads, &exec.workspace_bytes, NULL),
+            ATTN_OK);
+        exec.workspace = aligned_alloc(16, (exec.workspace_bytes + 15) / 16 * 16);
+        CHECK_STATUS(attn_sdpa_f32(&desc, &data, &exec), ATTN_OK);
+        free(exec.workspace);
+    }
+    check_case("{.heads = %d, .seq_len = %d, .causal = %d}", heads, seq_len, causal);
+    CHECK(memcmp(one, many, count * sizeof(float)) == 0);
+    free(x);
+    free(one);
+    free(many);
+}
+
+TEST(one_thread_is_a_null_pool) {
+    attn_threads *threads = NULL;
+    CHECK_STATUS(attn_threads_create(2, NULL), ATTN_ERR_NULL);
+    CHECK_STATUS(attn_threads_create(0, &threads), ATTN_ERR_OPTION);
+    CHECK_STATUS(attn_threads_create(1, &threads), ATTN_OK);
+    CHECK(!threads);
+    CHECK(attn_threads_count(NULL) == 1);
+    attn_threads_destroy(NULL);
+    every_task_runs_once(NULL);
+}
+
+#ifdef ATTN_THREADS
+TEST(a_pool_gives_the_bits_of_one_thread) {
+    for (int32_t count = 2; count <= 4; count++) {
+        attn_threads *threads;
+        CHECK_STATUS(attn_threads_create(count, &threads), ATTN_OK);
+        CHECK(attn_threads_count(threads) == count);
+        every_task_runs_once(threads);
+        sdpa_gives_the_same_bits(threads, 3, 200, 1);
+        sdpa_gives_the_same_bits(threads, 1, 600, 0);
+        sdpa_gives_the_same_bits(threads, 1, 5, 1);
+        attn_threads_destroy(threads);
+    }
+}
+
+TEST(pools_come_and_go) {
+    for (int round = 0; round < 50; round++) {
+        attn_threads *threads;
+        CHECK_STATUS(attn_threads_create(2 + round % 3, &threads), ATTN_OK);
+        attn_threads_destroy(threads);
+    }
+}
+#else
+TEST(a_build_without_threads_says_so) {
+    attn_threads *threads = NULL;
+    CHECK_STATUS(attn_threads_create(2, &threads), ATTN_ERR_UNSUPPORTED);
+    CHECK(!threads);
+}
+#endif
+
+int main(void) {
+    RUN(one_thread_is_a_null_pool);
+#ifdef ATTN_THREADS
+    RUN(a_pool_gives_the_bits_of_one_thread);
+    RUN(pools_come_and_go);
+#else
+    RUN(a_build_without_threads_says_so);
+#endif
+    return check_summary();
+}
