@@ -7,13 +7,13 @@ import { decode } from './tensors.mjs';
 
 /**
  * Every case below `folder`: `{ suite, name, file, json }`, or `{ suite, name, file, error }` where a .json file cannot
- * be read as JSON. A suite is a folder with cases in it. Files that are no cases (index.json, README.md, LICENSE) are passed over.
+ * be read as JSON. A suite is a folder with cases in it. Files that are no cases (index.json, LICENSE) are passed over.
  */
 export function findCases(folder) {
   const cases = [];
   for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
     if (!entry.isFile() || extname(entry.name) !== '.json') continue;
-    const file = join(entry.path, entry.name);
+    const file = join(entry.parentPath ?? entry.path, entry.name);
     const suite = relative(folder, dirname(file)) || basename(folder);
     const name = basename(file, '.json');
     try {
@@ -42,7 +42,7 @@ export function readCase(json, Float) {
     /** The names of the outputs to be compared. */
     wanted: new Set(json.outputs.map(({ name }) => name)),
     /** Whether two inputs are bit for bit the same. */
-    sameInput: (a, b) => raw.has(a) && raw.get(a).data === raw.get(b)?.data && String(raw.get(a).shape) === String(raw.get(b).shape),
+    sameInput: (a, b) => ['data', 'shape'].every((part) => String(raw.get(a)?.[part]) === String(raw.get(b)?.[part])),
   };
 }
 

@@ -20,12 +20,12 @@ export function compare(name, got, want, { atol, rtol }) {
     }
   }
   if (outside === 0) return { worst, problem: null };
-  const where = `${name}[${indexOf(worstAt, want.shape)}]`;
+  const distance = worst === Infinity ? 'which no tolerance covers' : `${worst.toPrecision(3)} times the tolerance`;
   return {
     worst,
     problem:
-      `${outside} of ${want.data.length} elements of ${name} are off; worst: ${where} is ${got.data[worstAt]}, ` +
-      `not ${want.data[worstAt]}, ${worst === Infinity ? 'which no tolerance covers' : `${worst.toPrecision(3)} times the tolerance`}`,
+      `${outside} of ${want.data.length} elements of ${name} are off; ` +
+      `worst: [${indexOf(worstAt, want.shape)}] is ${got.data[worstAt]}, not ${want.data[worstAt]}, ${distance}`,
   };
 }
 

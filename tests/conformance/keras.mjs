@@ -3,8 +3,8 @@
 // https://keras.io/api/layers/attention_layers/
 
 import { need, refuse } from './features.mjs';
-import { finite, limits } from './masks.mjs';
-import { add, full, generate, map, transpose } from './tensors.mjs';
+import { additive, limits } from './masks.mjs';
+import { add, full, generate, map, reshape, transpose } from './tensors.mjs';
 
 export const operators = { 'keras.layers.Attention': layer, 'keras.layers.AdditiveAttention': layer };
 
@@ -18,7 +18,8 @@ function layer(kase, attn) {
   const options = { ...scoreOptions(kase), ...maskOptions(inputs, attributes, Float) };
   const { output, weights } = attend(attn, query, key, value, { ...options, returnWeights: true });
   // query_mask is no part of the attention: it blanks rows of the finished output.
-  const blank = (x) => (queryMask ? generate(Float, x.shape, ([b, i], at) => (queryMask.data[b * x.shape[1] + i] ? x.data[at] : 0)) : x);
+  const shown = (b, i) => !queryMask || queryMask.data[b * queryMask.shape[1] + i];
+  const blank = (x) => generate(Float, x.shape, ([b, i], at) => (shown(b, i) ? x.data[at] : 0));
   const result = { output: blank(output), attention_scores: weights };
   if (gradOutput) {
     const gradients = need(attn, 'scoreAttentionBackward')(blank(gradOutput), query, key, value, options);
@@ -71,15 +72,14 @@ function maskOptions({ query, value, value_mask: valueMask }, { use_causal_mask:
   if (!valueMask) return { isCausal };
   const [batch, seqLenQ] = query.shape;
   const seqLenKv = value.shape[1];
-  const mask = { ...valueMask, shape: [batch, 1, 1, seqLenKv] };
   const { attnMask } = limits({
     shape: [batch, 1, seqLenQ, seqLenKv],
-    mask,
+    mask: reshape(valueMask, [batch, 1, 1, seqLenKv]),
     offsets: new Array(batch).fill(0),
     causal: isCausal,
     asMask: true,
   });
-  return { attnMask: finite(attnMask, MASKED, Float) };
+  return { attnMask: additive(reshape(attnMask, [batch, seqLenQ, seqLenKv]), Float, MASKED) };
 }
 
 function gradientsOf({ inputs, attributes, Float }, gradients) {

@@ -1,8 +1,8 @@
 // Masks that other projects state in words of their own, as the module's options or as mask tensors.
 
-import { broadcastTo, generate, isBoolean, map } from './tensors.mjs';
+import { broadcastTo, generate, isBoolean } from './tensors.mjs';
 
-/** A boolean mask (nonzero = may attend) as one to be added: 0 and `hidden`. */
+/** A boolean mask (nonzero = may attend) as one to be added: 0, and `hidden` where it hides. */
 export const additive = (mask, Float, hidden = -Infinity) =>
   isBoolean(mask) ? { data: Float.from(mask.data, (seen) => (seen ? 0 : hidden)), shape: mask.shape } : mask;
 
@@ -52,6 +52,3 @@ export function withFirstColumn(mask, Float, column) {
   return generate(Float, [batch, heads, seqLenQ, seqLenKv + 1], ([b, h, i, j]) =>
     j === 0 ? column(h) : rest.data[((b * heads + h) * seqLenQ + i) * seqLenKv + j - 1]);
 }
-
-/** Finite masks: what onnxruntime and Keras add to a hidden score instead of minus infinity. */
-export const finite = (mask, value, Float) => map(additive(mask, Float), (x) => (x === -Infinity ? value : x));

@@ -12,9 +12,10 @@ export function attnLstm(kase, attn) {
   const { inputs, attributes } = kase;
   const activations = (attributes.activations ?? []).map((name) => name.toLowerCase());
   refuse(activations.some((name, i) => name !== DEFAULT_ACTIVATIONS[i % 3]), `activations ${activations}`);
-  const order = { forward: ['forward'], reverse: ['reverse'], bidirectional: ['forward', 'reverse'] };
-  const runs = order[attributes.direction ?? 'forward'].map((direction, d) =>
-    runDirection(kase, attn, (name) => inputs[name] && reshape(slice(inputs[name], 0, d, d + 1), inputs[name].shape.slice(1)), direction));
+  const { direction = 'forward' } = attributes;
+  const directions = direction === 'bidirectional' ? ['forward', 'reverse'] : [direction];
+  const share = (x, d) => x && reshape(slice(x, 0, d, d + 1), x.shape.slice(1));
+  const runs = directions.map((one, d) => runDirection(kase, attn, (name) => share(inputs[name], d), one));
   const stack = (name, axis) => concat(runs.map((run) => reshape(run[name], run[name].shape.toSpliced(axis, 0, 1))), axis);
   return { Y: stack('states', 1), Y_h: stack('h', 0), Y_c: stack('c', 0) };
 }

@@ -11,7 +11,7 @@
 import { attnLstm } from './ort-attnlstm.mjs';
 import { need, refuse } from './features.mjs';
 import { limits, withFirstColumn } from './masks.mjs';
-import { broadcastTo, concat, full, generate, joinHeads, map, permute, reshape, slice, splitHeads, transpose } from './tensors.mjs';
+import { broadcastTo, concat, full, generate, joinHeads, map, reshape, slice, splitHeads, transpose } from './tensors.mjs';
 
 export const operators = {
   'com.microsoft.Attention': attention,
@@ -27,7 +27,8 @@ const DEFAULT_FILTER = -10000;
 
 /** Input projections, heads, attention; no output projection. */
 function attention({ inputs, attributes, Float }, attn) {
-  const { input, weights, bias, mask_index: maskIndex, past, attention_bias: attentionBias, past_sequence_length: pastLength } = inputs;
+  const { input, weights, bias, past, past_sequence_length: pastLength } = inputs;
+  const { mask_index: maskIndex, attention_bias: attentionBias } = inputs;
   const heads = attributes.num_heads;
   const third = weights.shape[1] / 3;
   const widths = attributes.qkv_hidden_sizes ?? [third, third, third];
@@ -237,7 +238,8 @@ function cacheLengths({ inputs, variant }) {
   if (variant === 'jsweb-seqlens') {
     // These fixtures carry placeholders in seqlens_k and total_sequence_length; the shapes are right.
     const past = pastKey?.shape[2] ?? 0;
-    return { totals: new Array(batch).fill(past + seqLenQ), seqLenKv: past + seqLenQ, starts: new Array(batch).fill(past), prompt: past === 0 };
+    const every = (x) => new Array(batch).fill(x);
+    return { totals: every(past + seqLenQ), seqLenKv: past + seqLenQ, starts: every(past), prompt: past === 0 };
   }
   const totals = Array.from(lastKeys.data, (last) => last + 1);
   const seqLenKv = total.data[0];
@@ -256,7 +258,8 @@ function cachedRotation({ inputs, attributes }, attn, starts, prompt) {
   const { query, cos_cache: cos, sin_cache: sin, position_ids: ids } = inputs;
   const [batch, seqLen] = query.shape;
   // Of a first prompt's position_ids only the first one counts.
-  const positionIds = ids && !prompt ? reshape(ids, [batch, seqLen]) : positions(batch, seqLen, (b) => (ids ? ids.data[0] : starts[b]));
+  const start = (b) => (ids ? ids.data[0] : starts[b]);
+  const positionIds = ids && !prompt ? reshape(ids, [batch, seqLen]) : positions(batch, seqLen, start);
   const interleaved = Boolean(attributes.rotary_interleaved);
   return (x) => need(attn, 'rotaryEmbedding')(x, { cos, sin, positionIds, interleaved, rotaryDim: 2 * cos.shape[1] });
 }
@@ -269,7 +272,7 @@ function scoresOf(scores, hasSink) {
 
 // ---- RotaryEmbedding -----------------------------------------------------------------------------------------
 
-/** `input` is [batch, seq, heads * dim] or [batch, heads, seq, dim]; position_ids may be one number: where the sequence starts. */
+/** `input` is [batch, seq, heads * dim] or [batch, heads, seq, dim]; position_ids may be one number, the first position. */
 function rotaryEmbedding({ inputs, attributes }, attn) {
   const { input, position_ids: ids, cos_cache: cos, sin_cache: sin } = inputs;
   refuse((attributes.scale ?? 1) !== 1, 'scale of com.microsoft.RotaryEmbedding');

@@ -175,10 +175,11 @@ function report(results, { verbose }) {
     const variants = groupBy(ofSuite, (result) => result.variant);
     for (const [variant, ofVariant] of variants) {
       const count = (status) => String(ofVariant.filter((result) => result.status === status).length).padStart(4);
-      console.log(`  ${variant.padEnd(16)}${count('passed')} passed ${count('failed')} failed ${count('unsupported')} not yet supported`);
+      const counts = `${count('passed')} passed ${count('failed')} failed ${count('unsupported')} not yet supported`;
+      console.log(`  ${variant.padEnd(16)}${counts}`);
       if (verbose) ofVariant.forEach(printCase);
     }
-    printFailures(ofSuite);
+    printFailures(ofSuite, variants.size);
     printUnsupported(ofSuite, variants.size);
     console.log();
   }
@@ -189,21 +190,26 @@ function printCase({ name, status, worst }) {
   console.log(`    ${status.padEnd(12)} ${name}${error}`);
 }
 
-function printFailures(results) {
-  for (const { status, variant, name, reason } of results) {
-    if (status === 'failed') console.log(`  FAILED ${variant} ${name}: ${reason}`);
+function printFailures(results, numVariants) {
+  const failures = results.filter(({ status }) => status === 'failed');
+  for (const [what, same] of groupBy(failures, ({ name, reason }) => `${name}: ${reason}`)) {
+    console.log(`  FAILED${onVariants(same, numVariants)} ${what}`);
   }
 }
 
-/** By missing feature; the variants only where they do not all miss it. */
+/** By missing feature. */
 function printUnsupported(results, numVariants) {
   const unsupported = results.filter(({ status }) => status === 'unsupported');
-  for (const [reason, withReason] of groupBy(unsupported, (result) => result.reason)) {
-    const variants = [...new Set(withReason.map(({ variant }) => variant))];
-    const names = [...new Set(withReason.map(({ name }) => name))];
-    const where = variants.length === numVariants ? '' : ` on ${variants.join(', ')}`;
-    console.log(`  not yet supported${where}, for want of ${reason}: ${names.join(', ')}`);
+  for (const [reason, same] of groupBy(unsupported, (result) => result.reason)) {
+    const names = [...new Set(same.map(({ name }) => name))];
+    console.log(`  not yet supported${onVariants(same, numVariants)}, for want of ${reason}: ${names.join(', ')}`);
   }
+}
+
+/** The variants that results are of, where they are not of all. */
+function onVariants(results, numVariants) {
+  const variants = new Set(results.map(({ variant }) => variant));
+  return variants.size === numVariants ? '' : ` on ${[...variants].join(', ')}`;
 }
 
 function groupBy(items, keyOf) {

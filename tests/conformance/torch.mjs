@@ -8,54 +8,38 @@ export const operators = { scaled_dot_product_attention: sdpa, MultiheadAttentio
 
 function sdpa({ inputs, attributes }, attn) {
   refuse(attributes.dropout_p, 'dropout');
-  const { attn_mask: mask, grad_output: gradOutput } = inputs;
-  const { query, key, value, toCase, toModule } = layout(inputs);
+  const { query, key, value, mask, fold, unfold } = layout(inputs);
   // A bias object of torch.nn.attention.bias stands in the attributes by its name; a tensor among the inputs.
   const bias = typeof attributes.attn_mask === 'string' ? attributes.attn_mask : '';
   const options = {
-    attnMask: mask && alignMask(mask, inputs.query),
+    attnMask: mask,
     isCausal: attributes.is_causal || bias !== '',
     causalAlign: bias.includes('causal_lower_right') ? 'bottom-right' : 'top-left',
     scale: attributes.scale,
   };
-  const result = { output: toCase(attn.sdpa(query, key, value, options).output) };
-  if (gradOutput) {
-    const gradients = need(attn, 'sdpaBackward')(toModule(gradOutput), query, key, value, options);
-    result.grad_query = toCase(gradients.gradQuery);
-    result.grad_key = toCase(gradients.gradKey);
-    result.grad_value = toCase(gradients.gradValue);
-    if (gradients.gradAttnMask) result.grad_attn_mask = reshape(gradients.gradAttnMask, mask.shape);
+  const result = { output: unfold(attn.sdpa(query, key, value, options).output) };
+  if (inputs.grad_output) {
+    const gradients = need(attn, 'sdpaBackward')(fold(inputs.grad_output), query, key, value, options);
+    result.grad_query = unfold(gradients.gradQuery);
+    result.grad_key = unfold(gradients.gradKey);
+    result.grad_value = unfold(gradients.gradValue);
+    if (gradients.gradAttnMask) result.grad_attn_mask = reshape(gradients.gradAttnMask, inputs.attn_mask.shape);
   }
   return result;
 }
 
-/**
- * PyTorch takes any number of leading axes and broadcasts them both ways. The module takes up to [batch, heads, seq,
- * dim] and broadcasts keys and values. Here the rest is unfolded: further axes join the batch.
- */
-function layout({ query, key, value }) {
-  const lead = query.shape.slice(0, -2).map((_, axis) => Math.max(query.shape[axis], key.shape[axis], value.shape[axis]));
-  if (lead.length <= 2) {
-    const same = (x) => x;
-    return { query: broadcastTo(query, [...lead, ...query.shape.slice(-2)]), key, value, toCase: same, toModule: same };
-  }
-  const batches = lead.slice(0, -1);
+/** PyTorch takes any number of leading axes, the module up to [batch, heads, seq, dim]: further ones join the batch here. */
+function layout({ query, key, value, attn_mask: mask }) {
+  if (query.shape.length <= 4) return { query, key, value, mask, fold: (x) => x, unfold: (x) => x };
+  const batches = query.shape.slice(0, -3).map((_, axis) => Math.max(query.shape[axis], key.shape[axis], value.shape[axis]));
   const fold = (x) => {
     const inner = x.shape.slice(-3);
     return reshape(broadcastTo(x, [...batches, ...inner]), [sizeOf(batches), ...inner]);
   };
   const unfold = (x) => reshape(x, [...batches, ...x.shape.slice(-3)]);
-  return { query: fold(query), key: fold(key), value: fold(value), toCase: unfold, toModule: fold };
-}
-
-/** PyTorch's masks broadcast to [...leading axes of the query, L, S]; ours to [batch, heads, L, S]. */
-function alignMask(mask, query) {
-  const [rank, maskRank] = [query.shape.length, mask.shape.length];
-  if (rank === 3 && maskRank === 3) return reshape(mask, [mask.shape[0], 1, mask.shape[1], mask.shape[2]]);
-  if (rank <= 4 || maskRank <= 3) return mask;
-  const lead = query.shape.slice(0, -3);
-  const inner = mask.shape.slice(-3);
-  return reshape(broadcastTo(mask, [...lead, ...inner]), [sizeOf(lead), ...inner]);
+  const varies = mask && sizeOf(mask.shape.slice(0, -3)) > 1;
+  const foldedMask = varies ? fold(mask) : mask && reshape(mask, mask.shape.slice(-3));
+  return { query: fold(query), key: fold(key), value: fold(value), mask: foldedMask, fold, unfold };
 }
 
 function multiheadAttention({ inputs, attributes, wanted, sameInput }, attn) {
@@ -103,12 +87,14 @@ function multiheadAttention({ inputs, attributes, wanted, sameInput }, attn) {
  * PyTorch's layer computes a plain softmax where weights are asked for, and a row without any visible key is NaN there, in
  * the weights and, through the output projection, in the whole row of the output. Ours is 0 (and the output its bias).
  */
-function spoilBlindRows({ output, attn_weights: weights }, { query, key, attn_mask: attnMask, key_padding_mask: padding }, attributes) {
+function spoilBlindRows({ output, attn_weights: weights }, inputs, attributes) {
+  const { query, key, attn_mask: attnMask, key_padding_mask: padding } = inputs;
   const heads = attributes.num_heads;
   const averaged = attributes.average_attn_weights ?? true;
   const seqFirst = query.shape.length === 3 && !attributes.batch_first;
-  const [batch, seqLenQ] = query.shape.length === 2 ? [1, query.shape[0]] : seqFirst ? [query.shape[1], query.shape[0]] : query.shape;
-  const seqLenKv = seqFirst ? key.shape[0] : key.shape.at(-2);
+  const seqLen = (x) => (seqFirst ? x.shape[0] : x.shape.at(-2));
+  const [seqLenQ, seqLenKv] = [seqLen(query), seqLen(key)];
+  const batch = query.data.length / (seqLenQ * query.shape.at(-1));
   const blocks = (mask) => mask && Array.from(mask.data, isBoolean(mask) ? Boolean : (x) => x === -Infinity);
   const blockedKeys = blocks(padding);
   const blockedPairs = blocks(attnMask);
