@@ -1,4 +1,5 @@
 # The kernels that ship, compiled for this machine: SIMDe gives wasm_simd128.h in portable C.
+include(CheckCSourceCompiles)
 include(CheckCSourceRuns)
 
 if(ATTN_NATIVE_SIMD)
@@ -8,15 +9,29 @@ if(ATTN_NATIVE_SIMD)
     endif()
 endif()
 
-# fma_flags: what makes the compiler use fused multiply-adds, or "none" where the processor has none.
+# relaxed_flags: what makes the compiler fuse the multiply-adds that the kernels ask for.
 # x86 has them since 2013 and must be asked; arm64 always has them.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     check_c_source_runs("int main(void) { return !__builtin_cpu_supports(\"fma\"); }" ATTN_HAVE_FMA)
-    if(ATTN_HAVE_FMA)
-        set(fma_flags -mfma)
-    else()
-        set(fma_flags none)
+    if(NOT ATTN_HAVE_FMA)
+        message(STATUS "This processor has no fused multiply-add: no native variant 'relaxed'")
+        return()
     endif()
+    set(relaxed_flags -mfma)
 else()
-    set(fma_flags "")
+    set(relaxed_flags "")
+endif()
+
+# The kernels write the instruction's present name. SIMDe before 0.8 knows it as fma(a, b, c) = a + b * c.
+if(ATTN_NATIVE_SIMD)
+    set(CMAKE_REQUIRED_INCLUDES ${SIMDE_INCLUDE_DIR})
+    check_c_source_compiles("
+        #define SIMDE_ENABLE_NATIVE_ALIASES
+        #include <simde/wasm/simd128.h>
+        #include <simde/wasm/relaxed-simd.h>
+        int main(void) { v128_t a = wasm_f32x4_splat(1); return !wasm_v128_any_true(wasm_f32x4_relaxed_madd(a, a, a)); }
+        " ATTN_SIMDE_HAS_RELAXED_MADD)
+    if(NOT ATTN_SIMDE_HAS_RELAXED_MADD)
+        list(APPEND relaxed_flags "-Dwasm_f32x4_relaxed_madd(a,b,c)=simde_wasm_f32x4_fma(c,a,b)")
+    endif()
 endif()
