@@ -52,7 +52,7 @@ megabytes_free() { df -Pm "$1" | awk 'NR == 2 { print $4 }'; }
 # installed_so_far: of an apt-get install whose output is in $log.
 installed_so_far() {
   awk '/ newly installed,/ { total = $1 + $3 } /^Get:[0-9]/ { fetched++ } /^Unpacking / { unpacked++ } /^Setting up / { ready++ }
-       END { if (!total || !fetched + unpacked) exit
+       END { if (!total || !(fetched + unpacked)) exit
              if (!unpacked) printf "%d of %d packages fetched", fetched, total
              else if (unpacked < total) printf "%d of %d packages unpacked", unpacked, total
              else printf "%d of %d packages set up", ready, total }' "$log"
