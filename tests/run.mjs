@@ -118,9 +118,9 @@ async function nodeTest(folder) {
   for (const test of tests) {
     const where = path.relative('.', test.file ?? folder);
     // What a file printed belongs to no test in particular; it helps where the whole file failed.
-    if (test.outcome === 'failed' && test.name === test.file)
+    if (test.outcome === 'failed' && test.wholeFile)
       test.error = lines.filter((line) => line.output && line.file === test.file).map((line) => line.output).join('') + test.error;
-    test.name = test.name === test.file ? where : `${where}: ${test.name}`;
+    test.name = test.wholeFile ? where : `${where}: ${test.name}`;
   }
   if (status !== 0 && !tests.some(({ outcome }) => outcome === 'failed'))
     tests.push({ outcome: 'failed', name: `node --test ${folder}`, error: output });
