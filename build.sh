@@ -138,9 +138,9 @@ fail() {
   die "$1, then run this again (details: $log)"
 }
 
-# show_log WHAT: what failed in $log, or its end, then the sentence.
+# show_log WHAT: the end of $log without its progress lines, then the sentence.
 show_log() {
-  { grep -A 40 '^FAILED' "$log" || tail -n 60 "$log"; } | head -n 120 >&2
+  grep -v '^\[' "$log" | tail -n 60 >&2 || true
   fail "$1: mend it"
 }
 
