@@ -176,7 +176,7 @@ export class MultiHeadAttention {
       attnMask.fields = { seq_len_kv, batch: numHeads * area, head: area, query: seq_len_kv, key: 1 };
     }
     if (padding) {
-      const perBatch = rank(padding, batched ? [2] : [1, 2], batched ? '[batch, seqLenKv]' : '[seqLenKv]') === 2;
+      const perBatch = rank(padding, [1, 2], '[seqLenKv] or [batch, seqLenKv]') === 2;
       if (perBatch) size(padding, 2, batch, 'batch');
       size(padding, 1, seq_len_kv, 'seqLenKv');
       padding.fields = { seq_len_kv, batch: perBatch ? seq_len_kv : 0, head: 0, query: 0, key: 1 };

@@ -1,0 +1,47 @@
+// Every spec runs on every variant. There is no skipping: a variant that cannot be had fails.
+
+import { test } from 'node:test';
+import v8 from 'node:v8';
+
+import { Attention } from '../../web/lib/index.js';
+
+// Node 20 hides relaxed SIMD behind a flag that Node 22 no longer takes.
+if (process.versions.v8.startsWith('11.')) v8.setFlagsFromString('--experimental-wasm-relaxed-simd');
+
+export const VARIANTS = ['scalar', 'simd', 'relaxed'];
+
+// eachVariant(name, spec): spec(attn, t) with an engine of its own, which is disposed of afterwards.
+export function eachVariant(name, spec) {
+  for (const variant of VARIANTS)
+    test(`${name} (${variant})`, async (t) => {
+      const attn = await Attention.create({ variant });
+      try {
+        await spec(attn, t);
+      } finally {
+        attn.dispose();
+      }
+    });
+}
+
+// random(seed) -> numbers around 0, the same on every machine; not the library's generator.
+export function random(seed) {
+  let state = (seed * 2654435761 + 1) >>> 0;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    state >>>= 0;
+    return state / 2 ** 31 - 1;
+  };
+}
+
+// tensor(shape, next, Type): filled from a generator.
+export function tensor(shape, next, Type = Float32Array) {
+  return { data: Type.from({ length: shape.reduce((a, b) => a * b, 1) }, next), shape };
+}
+
+// The textbook's example to its last digit: does this engine still work?
+export function works(attn) {
+  const output = attn.attention([0.5, 0.5], [[0.1, 0.2], [0.2, 0.3]], [[0.6, 0.8], [0.7, 0.9]]);
+  if (output[0] !== 0.6524979187478941 || output[1] !== 0.852497918747894) throw new Error(`the engine is broken: ${output}`);
+}
