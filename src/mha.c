@@ -67,8 +67,9 @@ attn_status mha_plan_init(mha_plan *plan, const attn_mha_desc *desc, bool has_bi
         return ATTN_ERR_SHAPE;
     if (desc->embed_dim % desc->num_heads != 0 || desc->num_heads % desc->num_kv_heads != 0)
         return ATTN_ERR_HEADS;
-    if (rows_overlap(desc->batch, desc->out.batch, desc->embed_dim) ||
-        rows_overlap(desc->seq_len_q, desc->out.row, desc->embed_dim))
+    if (desc->batch > 0 && desc->seq_len_q > 0 &&
+        (rows_overlap(desc->batch, desc->out.batch, desc->embed_dim) ||
+         rows_overlap(desc->seq_len_q, desc->out.row, desc->embed_dim)))
         return ATTN_ERR_OPTION;
 
     const bool average = wants_weights && desc->average_weights && desc->num_heads > 1;

@@ -99,9 +99,10 @@ attn_status sdpa_check(const attn_sdpa_desc *desc, const sdpa_tensors *tensors,
         return ATTN_ERR_OPTION;
     if (desc->scores_stage < ATTN_SCORES_RAW || desc->scores_stage > ATTN_SCORES_MASKED)
         return ATTN_ERR_OPTION;
-    if (rows_overlap(desc->batch, desc->out.batch, desc->head_dim_v) ||
-        rows_overlap(desc->num_heads, desc->out.head, desc->head_dim_v) ||
-        rows_overlap(desc->seq_len_q, desc->out.row, desc->head_dim_v))
+    const bool writes = tensors->out && desc->batch > 0 && desc->seq_len_q > 0;
+    if (writes && (rows_overlap(desc->batch, desc->out.batch, desc->head_dim_v) ||
+                   rows_overlap(desc->num_heads, desc->out.head, desc->head_dim_v) ||
+                   rows_overlap(desc->seq_len_q, desc->out.row, desc->head_dim_v)))
         return ATTN_ERR_OPTION;
 
     /* Every offset must be countable in bytes by a ptrdiff_t, whose largest value is half the

@@ -33,6 +33,7 @@ static struct {
     const char *test;
     char parameters[1024];
     int tests, checks, failures;
+    int case_failures; /* since check_case() or the start of the test */
 } check_state;
 
 /* The parameters of the case at hand, printed with each failure: one line, best as a C initializer
@@ -42,23 +43,27 @@ static inline void check_case(const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(check_state.parameters, sizeof check_state.parameters, format, arguments);
     va_end(arguments);
+    check_state.case_failures = 0;
 }
 
 static inline bool check_that(bool holds, const char *file, int line, const char *format, ...) {
-    enum { PRINTED = 25 };
+    enum { PRINTED_PER_CASE = 4, PRINTED = 40 };
     check_state.checks++;
     if (holds)
         return true;
-    if (check_state.failures++ < PRINTED) {
-        va_list arguments;
-        va_start(arguments, format);
-        printf("%s:%d: %s: ", file, line, check_state.test);
-        vprintf(format, arguments);
-        printf("%s%s\n", check_state.parameters[0] ? "\n    " : "", check_state.parameters);
-        va_end(arguments);
-    } else if (check_state.failures == PRINTED + 1) {
-        printf("more failures are only counted\n");
-    }
+    check_state.case_failures++;
+    if (check_state.failures++ >= PRINTED || check_state.case_failures > PRINTED_PER_CASE)
+        return false;
+    va_list arguments;
+    va_start(arguments, format);
+    printf("%s:%d: %s: ", file, line, check_state.test);
+    vprintf(format, arguments);
+    printf("\n");
+    va_end(arguments);
+    if (check_state.parameters[0] && check_state.case_failures == 1)
+        printf("    %s\n", check_state.parameters);
+    if (check_state.failures == PRINTED)
+        printf("further failures are only counted\n");
     return false;
 }
 
@@ -80,6 +85,7 @@ static inline bool check_near(double actual, double expected, double tolerance, 
 static inline void check_run(const char *name, void (*test)(void)) {
     check_state.test = name;
     check_state.parameters[0] = 0;
+    check_state.case_failures = 0;
     check_state.tests++;
     test();
 }
