@@ -1,6 +1,8 @@
+import { KvCache } from './cache.js';
 import { Heap, bytesOf, count, newArray } from './heap.js';
 import { MultiHeadAttention } from './layers.js';
-import { sdpa } from './sdpa.js';
+import * as operators from './operators.js';
+import { sdpa, sdpaAsync } from './sdpa.js';
 import { argument, rank, size } from './shapes.js';
 import { AttentionError, finite, integer, readOptions } from './status.js';
 import { EngineTensor, Tensor } from './tensor.js';
@@ -84,6 +86,18 @@ export class Attention {
 
   sdpa(query, key, value, options) {
     return sdpa(this.#living, query, key, value, options);
+  }
+
+  linear(x, weight, bias) {
+    return operators.linear(this.#living, x, weight, bias);
+  }
+
+  async sdpaAsync(query, key, value, options) {
+    return sdpaAsync(this.#living, query, key, value, options);
+  }
+
+  kvCache(options) {
+    return new KvCache(this.#living, options);
   }
 
   multiHeadAttention(options) {

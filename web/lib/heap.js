@@ -129,6 +129,15 @@ export class Heap {
       scope.end();
     }
   }
+
+  async scopeAsync(run) {
+    const scope = new Scope(this);
+    try {
+      return await run(scope);
+    } finally {
+      scope.end();
+    }
+  }
 }
 
 // The memory of one call: take() and put() everything, then fill(), then call and copy out.

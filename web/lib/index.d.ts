@@ -102,7 +102,7 @@ export class AttentionError extends Error {
    * `'load'`: the `.wasm` could not be fetched or compiled; `'disposed'`: the engine, tensor or layer was given back;
    * `'no-engine'`: no engine was created yet; `'internal'`: a fault of this library.
    */
-  readonly code: 'memory' | 'unsupported' | 'load' | 'disposed' | 'no-engine' | 'internal' | 'aborted';
+  readonly code: 'memory' | 'unsupported' | 'load' | 'disposed' | 'no-engine' | 'internal';
 }
 
 export interface SdpaOptions {
@@ -202,6 +202,23 @@ export class Attention {
    */
   sdpa(query: TensorInput, key: TensorInput, value: TensorInput, options?: SdpaOptions | null): SdpaResult;
 
+  /**
+   * torch.nn.functional.linear: x weight^T + bias. `x` [..., inDim] of any rank, `weight` [outDim, inDim], `bias` [outDim];
+   * returns [..., outDim]. Leading axes may be 0.
+   */
+  linear(x: TensorInput, weight: TensorInput, bias?: TensorInput | null): Tensor;
+
+  /**
+   * sdpa in slices of some 25 ms, so that a page stays responsive: `onProgress` hears the finished part (0 ... 1) after each,
+   * and `signal` cancels between two (the promise rejects with the signal's reason; a tensor given as `out` then
+   * holds part of the result). Tensors of the engine must not be freed before the promise settles.
+   */
+  sdpaAsync(query: TensorInput, key: TensorInput, value: TensorInput,
+            options?: SdpaOptions & { signal?: AbortSignal | null; onProgress?: ((done: number) => void) | null }): Promise<SdpaResult>;
+
+  /** Keys and values that the engine holds from one call to the next, for decoding token by token. float32. */
+  kvCache(options: KvCacheOptions): KvCache;
+
   /** torch.nn.MultiheadAttention's twin. */
   multiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention;
 
@@ -211,6 +228,58 @@ export class Attention {
   /** Stops the threads and gives everything back, its tensors and layers, too. Again: nothing. Afterwards everything throws code `'disposed'`. */
   dispose(): void;
   readonly disposed: boolean;
+  [Symbol.dispose](): void;
+}
+
+export interface KvCacheOptions {
+  /** Default 1. */
+  batch?: number;
+  numKvHeads: number;
+  headDim: number;
+  /** Columns of the values. Default headDim. */
+  headDimV?: number;
+  /** The most keys that a batch element can hold. Its memory, `bytes`, is taken at once. Needed unless there is a window. */
+  capacity?: number;
+  /**
+   * Sliding window: each query sees itself and the window - 1 keys before it, and older keys are given up, so that
+   * any number can be appended. The cache then has room for 2 * window keys (or capacity, if that is more), and one
+   * call may append that less the window.
+   */
+  window?: number | null;
+}
+
+export class KvCache {
+  private constructor();
+  readonly batch: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly headDimV: number;
+  readonly capacity: number;
+  readonly window: number | null;
+  /** Keys held, of each batch element and of the longest. */
+  readonly lengths: number[];
+  readonly length: number;
+  /** Memory taken, in bytes. */
+  readonly bytes: number;
+  /**
+   * Adds keys [batch, numKvHeads, n, headDim] and values [batch, numKvHeads, n, headDimV] behind those that are held.
+   * `lengths` [batch]: of batch element b only the first lengths[b] of the n. More than there is room for: RangeError,
+   * nothing added.
+   */
+  append(key: TensorInput, value: TensorInput, options?: { lengths?: readonly number[] | null }): this;
+  /**
+   * sdpa of `query` [batch, numHeads, n, headDim] against all that is held. Everything as there, but `causalAlign` is
+   * `'bottom-right'` by default: with `isCausal` the last query is the last key's token. One query of a new token needs no
+   * mask: append its key and value, then attend.
+   */
+  attend(query: TensorInput, options?: Omit<SdpaOptions, 'kvLengths'>): SdpaResult;
+  /** Forgets all keys from `length` on (of each batch element; a list: its own). */
+  truncate(length: number | readonly number[]): this;
+  /** Forgets everything; the memory stays. */
+  reset(): this;
+  /** Gives the memory back. Again: nothing. */
+  free(): void;
+  readonly freed: boolean;
   [Symbol.dispose](): void;
 }
 

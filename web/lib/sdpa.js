@@ -11,13 +11,18 @@ const OPTIONS = {
 
 // run(heap, scope, name, type, desc, data): the call itself, with the workspace that it asks for.
 export function run(heap, scope, name, type, desc, data) {
+  heap.call(name, desc, data, prepareRun(heap, scope, name, type, desc, data));
+}
+
+// The struct attn_exec for a call, and where its number of tasks is to be written, if anywhere.
+function prepareRun(heap, scope, name, type, desc, data, tasks = 0) {
   const exec = scope.take(EXEC.size);
   const bytes = scope.take(4);
-  heap.call(`${name}_workspace`, desc, data, ...(type === 'f32' ? [heap.threads] : []), bytes, 0);
+  heap.call(`${name}_workspace`, desc, data, ...(type === 'f32' ? [heap.threads] : []), bytes, tasks);
   const workspace_bytes = heap.view('u32', bytes, 1)[0];
   const workspace = workspace_bytes && scope.take(workspace_bytes);
   heap.write(exec, EXEC, { threads: heap.threads, workspace, workspace_bytes, first_task: 0, num_tasks: 0 });
-  heap.call(name, desc, data, exec);
+  return exec;
 }
 
 // maskFields(scope, mask, type, fields): a struct attn_mask; fields are its strides.
@@ -78,7 +83,8 @@ function readOut(heap, out, type, shape, inputs) {
   return pointer;
 }
 
-export function sdpa(heap, query, key, value, options) {
+// prepare(...) -> { name, type, load(scope) -> [desc, data], collect() -> result }: everything but running it.
+function prepare(heap, query, key, value, options) {
   const o = readOptions(options, 'options', OPTIONS);
   const tensors = [argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value')];
   const [q, k, v] = tensors;
@@ -100,7 +106,9 @@ export function sdpa(heap, query, key, value, options) {
   const num_kv_heads = broadcast([k, v], leading.slice(1), 1);
   const num_heads = leading[0][1] === 1 ? num_kv_heads : leading[0][1];
   if (num_heads % num_kv_heads) throw wrongSize('query.shape[1]', `a multiple of ${num_kv_heads} (heads of key and value)`, num_heads);
-  const strides = ([n, heads], rows, dim) => ({ batch: n === 1 ? 0 : heads * rows * dim, head: heads === 1 ? 0 : rows * dim, row: dim });
+  // A KvCache's tensors have strides of their own.
+  const strides = (tensor, [n, heads], rows, dim) =>
+    tensor.strides ?? { batch: n === 1 ? 0 : heads * rows * dim, head: heads === 1 ? 0 : rows * dim, row: dim };
 
   const front = axes === 4 ? [batch, num_heads] : axes === 3 ? [batch] : [];
   const shapes = {
@@ -131,18 +139,19 @@ export function sdpa(heap, query, key, value, options) {
     align: choice(o.causalAlign, 'causalAlign', ALIGN),
     scores_stage: wanted.scores ? choice(o.returnScores, 'returnScores', SCORES) : 0,
     ...readWindow(o.window),
-    query: strides(leading[0], seq_len_q, head_dim),
-    key: strides(leading[1], seq_len_kv, head_dim),
-    value: strides(leading[2], seq_len_kv, head_dim_v),
+    query: strides(q, leading[0], seq_len_q, head_dim),
+    key: strides(k, leading[1], seq_len_kv, head_dim),
+    value: strides(v, leading[2], seq_len_kv, head_dim_v),
     alibi_batch_stride: slopes?.shape.length === 2 ? num_heads : 0,
   };
   if (o.scale !== null) fields.scale = finite(o.scale, 'scale');
   const out = o.out && readOut(heap, o.out, type, shapes.out, [...tensors, mask, slopes]);
 
-  return heap.scope((scope) => {
+  const results = {};
+  const load = (scope) => {
     const desc = scope.take(SDPA_DESC.size);
     const data = scope.take(SDPA_DATA.size);
-    const results = { out: out ?? scope.takeTensor(shapes.out, type, 'output'), weights: 0, scores: 0, logsumexp: 0 };
+    Object.assign(results, { out: out ?? scope.takeTensor(shapes.out, type, 'output'), weights: 0, scores: 0, logsumexp: 0 });
     for (const name in wanted) if (wanted[name]) results[name] = scope.takeTensor(shapes[name], type, name);
     const inputs = {
       query: scope.put(q, type),
@@ -156,8 +165,59 @@ export function sdpa(heap, query, key, value, options) {
     heap.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
     heap.write(desc, SDPA_DESC, fields);
     heap.write(data, SDPA_DATA, { ...inputs, ...results });
-    run(heap, scope, `attn_sdpa_${type}`, type, desc, data);
-    const result = (name) => (results[name] ? new Tensor(heap.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
-    return { output: o.out ?? result('out'), weights: result('weights'), scores: result('scores'), logsumexp: result('logsumexp') };
+    return [desc, data];
+  };
+  const result = (name) => (results[name] ? new Tensor(heap.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
+  const collect = () => ({ output: o.out ?? result('out'), weights: result('weights'), scores: result('scores'), logsumexp: result('logsumexp') });
+  // Engine tensors may be freed while a call waits for its next slice.
+  const held = [query, key, value, o.attnMask, o.alibiSlopes, o.out].filter((tensor) => tensor?.[LOCATE]);
+  const recheck = () => held.forEach((tensor) => tensor[LOCATE](heap, 'tensor in use'));
+  return { name: `attn_sdpa_${type}`, type, load, collect, recheck };
+}
+
+export function sdpa(heap, query, key, value, options) {
+  const { name, type, load, collect } = prepare(heap, query, key, value, options);
+  return heap.scope((scope) => {
+    run(heap, scope, name, type, ...load(scope));
+    return collect();
+  });
+}
+
+// Milliseconds of work between two looks at the event loop.
+const SLICE = 25;
+
+// A turn of the event loop. Nested timers of browsers wait 4 ms; messages do not.
+const pause = () => new Promise((resolve) => {
+  if (globalThis.setImmediate) return setImmediate(resolve);
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => { port1.close(); resolve(); };
+  port2.postMessage(0);
+});
+
+export async function sdpaAsync(heap, query, key, value, options) {
+  const { signal = null, onProgress = null, ...rest } = options ?? {};
+  if (signal !== null && typeof signal?.throwIfAborted !== 'function') throw wrongKind('signal', 'an AbortSignal', signal);
+  if (onProgress !== null && typeof onProgress !== 'function') throw wrongKind('onProgress', 'a function', onProgress);
+  const { name, type, load, collect, recheck } = prepare(heap, query, key, value, rest);
+  signal?.throwIfAborted();
+  return heap.scopeAsync(async (scope) => {
+    const [desc, data] = load(scope);
+    const tasks = scope.take(4);
+    const exec = prepareRun(heap, scope, name, type, desc, data, tasks);
+    const total = heap.view('i32', tasks, 1)[0];
+    let step = 1;
+    for (let done = 0; done < total;) {
+      const from = performance.now();
+      const num_tasks = Math.min(step, total - done);
+      heap.write(exec, EXEC, { first_task: done, num_tasks });
+      heap.call(name, desc, data, exec);
+      done += num_tasks;
+      step = Math.max(1, Math.min(step * 2, Math.floor((step * SLICE) / Math.max(performance.now() - from, 0.1))));
+      onProgress?.(done / total);
+      await pause();
+      signal?.throwIfAborted();
+      recheck();
+    }
+    return collect();
   });
 }

@@ -1,6 +1,7 @@
 // What callers give, as arguments: { name, shape, type, pointer, read }.
 //   type     'f32', 'f64', 'bool', or 'any': plain numbers, which become whatever the call computes in
 //   pointer  where an EngineTensor lies in memory, else 0
+//   strides  { batch, head, row } of a tensor with gaps, else undefined
 //   read     () => the elements in order; a view of memory if it is an EngineTensor's
 
 import { LOCATE, count } from './heap.js';
@@ -62,8 +63,8 @@ function fromTensor(value, name) {
 export function argument(heap, value, name, mask = false) {
   if (value?.[LOCATE]) {
     const pointer = value[LOCATE](heap, name);
-    const { shape } = value;
-    return { name, shape, type: 'f32', pointer, read: () => heap.view('f32', pointer, count(shape)) };
+    const { shape, strides } = value;
+    return { name, shape, strides, type: 'f32', pointer, read: () => heap.view('f32', pointer, count(shape)) };
   }
   if (value === null || typeof value !== 'object')
     throw wrongKind(name, 'a tensor ({ data, shape }) or nested arrays', value);
