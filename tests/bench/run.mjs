@@ -1,0 +1,128 @@
+#!/usr/bin/env node
+// The benchmark. `./build.sh bench` builds the module, installs the peers and calls this.
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { extraText, headText, markdown, rowText, summary } from './report.mjs';
+import { chooseRows } from './rows.mjs';
+
+const USAGE = `bench: our attention against other engines; results also go to build/bench/*.json
+
+  --node --chromium  only there (default: both)
+  --quick            Node only, the more telling rows, in less than two minutes
+  --rows A,B         only rows whose names begin so
+  --variant A,B      only these builds: relaxed, simd, scalar
+  --clock cpu        count the time that this thread ran, not the wall's (Node; for machines that others use too)
+  --sweep            every head_dim to 256 and length to 300: which are more than 2 × below their neighbours?
+  --long             32,768 and 65,536 tokens, causal
+  --native           against onnxruntime-node, in processes of its own
+  --markdown         print the tables of the last run for the README`;
+
+const NODE_AT_LEAST = 24;
+const OUT = new URL('../../build/bench/', import.meta.url);
+const COLD_ROUNDS = { full: 15, quick: 3 };
+
+const say = (text) => console.log(text);
+
+function save(name, value) {
+  mkdirSync(OUT, { recursive: true });
+  writeFileSync(new URL(`${name}.json`, OUT), `${JSON.stringify(value, null, 1)}\n`);
+}
+
+// Targets hold from Node 24 on: an older one hands over to that of node24/.
+function withNewerNode() {
+  if (Number(process.versions.node.split('.')[0]) >= NODE_AT_LEAST) return;
+  const newer = fileURLToPath(new URL(`node24/node_modules/node-${process.platform}-${process.arch}/bin/node`, import.meta.url));
+  if (!existsSync(newer)) throw new Error(`needs Node ${NODE_AT_LEAST} or newer, and ${newer} is not there: ./build.sh bench installs it`);
+  const { status, error } = spawnSync(newer, process.argv.slice(1), { stdio: 'inherit' });
+  if (error) throw error;
+  process.exit(status ?? 1);
+}
+
+function options() {
+  const flag = { type: 'boolean', default: false };
+  const { values } = parseArgs({
+    options: {
+      node: flag, chromium: flag, quick: flag, sweep: flag, long: flag, native: flag, markdown: flag, help: flag,
+      rows: { type: 'string' }, variant: { type: 'string' }, clock: { type: 'string', default: 'wall' },
+    },
+  });
+  const quick = values.quick;
+  const variants = values.variant?.split(',') ?? ['relaxed', 'simd', 'scalar'];
+  for (const variant of variants)
+    if (!['relaxed', 'simd', 'scalar'].includes(variant)) throw new Error(`--variant ${variant}: there are relaxed, simd, scalar`);
+  if (!['wall', 'cpu'].includes(values.clock)) throw new Error(`--clock ${values.clock}: there are wall and cpu`);
+  return {
+    ...values,
+    mode: quick ? 'quick' : 'full',
+    places: values.node || values.chromium ? ['node', 'chromium'].filter((place) => values[place]) : quick ? ['node'] : ['node', 'chromium'],
+    rows: chooseRows({ only: values.rows, quick }),
+    everyRow: values.rows === undefined,
+    variants,
+  };
+}
+
+async function measureNode({ rows, variants, mode, clock, onResult }) {
+  const { openLab } = await import('./lab.mjs');
+  const { measureRows } = await import('./measure.mjs');
+  const lab = await openLab({ variants, say });
+  await measureRows({ rows, lab, mode, clock, onResult });
+}
+
+async function measureIn(place, { rows, everyRow, variants, mode, clock }) {
+  const { machine, nodeEngine } = await import('./machine.mjs');
+  const { FORMULA } = await import('./problems.mjs');
+  const measurement = {
+    engine: nodeEngine(), clock: place === 'node' ? clock : 'wall', mode, machine: machine(), flopFormula: FORMULA, rows: [],
+  };
+  say(`\n${place}: ${rows.length} rows\n${headText()}`);
+  const onResult = (result) => {
+    measurement.rows.push(result);
+    say(rowText(result));
+    save(place, measurement); // what is measured stays, whatever happens next
+  };
+  if (place === 'chromium') {
+    const { measureInChromium } = await import('./chromium.mjs');
+    measurement.engine = await measureInChromium({ rows, variants, mode, onResult, say });
+  } else {
+    await measureNode({ rows, variants, mode, clock, onResult });
+    if (everyRow) {
+      measurement.sizes = (await import('./sizes.mjs')).sizes();
+      measurement.cold = await (await import('./cold.mjs')).cold(COLD_ROUNDS[mode]);
+      say(extraText(measurement));
+    }
+  }
+  save(place, measurement);
+  say(`\n${summary(measurement)}`);
+}
+
+async function main() {
+  const chosen = options();
+  const { variants, rows } = chosen;
+  const fast = variants.filter((variant) => variant !== 'scalar');
+  if (chosen.help) return say(USAGE);
+  if (chosen.markdown) {
+    const found = ['node', 'chromium'].map((place) => new URL(`${place}.json`, OUT)).filter((file) => existsSync(file));
+    if (found.length === 0) throw new Error('nothing was measured yet: run it without --markdown first');
+    return say(found.map((file) => markdown(JSON.parse(readFileSync(file)))).join('\n\n'));
+  }
+  withNewerNode();
+  if (chosen.sweep) {
+    const { sweep } = await import('./sweep.mjs');
+    const { CLOCKS } = await import('./timing.mjs');
+    return save('sweep', await sweep({ variants: fast, clock: CLOCKS[chosen.clock], say }));
+  }
+  if (chosen.long) return save('long', await (await import('./long.mjs')).long({ variants: fast, lengths: [32768, 65536], say }));
+  if (chosen.native) return save('native', await (await import('./native.mjs')).native({ rows, variants: fast, say }));
+  for (const place of chosen.places) await measureIn(place, chosen);
+}
+
+try {
+  await main();
+  process.exit(); // the peers' workers would keep the process
+} catch (error) {
+  console.error(`bench: ${error.message}`);
+  process.exit(1);
+}
