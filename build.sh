@@ -27,6 +27,7 @@ help() {
   serve              build, then serve the page on 127.0.0.1 (--port N, --no-isolation)
   test [PART ...]    build everything and run every test, or only these parts:
                      native asan wasm format types tools js page conformance
+  bench [OPTION ...] measure against other engines, in Node and in Chromium (--quick: two minutes; --help)
   clean              remove what was built (build, web/lib/wasm)
   clean --all        also remove node_modules and the compiler that was fetched
                      ($cache)
@@ -154,20 +155,21 @@ report_sizes() {
   done
 }
 
-# node_modules as the lock file has it.
+# need_node_modules [FOLDER]: the node_modules of FOLDER as its lock file has them.
 need_node_modules() {
-  local want
+  local folder=${1:-.} want
   command -v npm >/dev/null || die "needs npm and finds none on PATH: install it (it comes with Node)"
-  want=$(cat package.json package-lock.json .npmrc | sha256sum)
-  [ "$(cat node_modules/.spotlight-lock 2>/dev/null)" != "$want" ] || return 0
+  want=$(cd "$folder" && cat package.json package-lock.json .npmrc | sha256sum)
+  [ "$(cat "$folder/node_modules/.spotlight-lock" 2>/dev/null)" != "$want" ] || return 0
   log=build/npm.log
   : >"$log"
-  watch "installing the development packages of package-lock.json" true npm ci --no-audit --no-fund --no-progress --prefer-offline \
+  watch "installing the development packages of ${1:+$1/}package-lock.json" true \
+    npm ci --prefix "$folder" --no-audit --no-fund --no-progress --prefer-offline \
     --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 || {
-    rm -rf node_modules
+    rm -rf "$folder/node_modules"
     fail "npm could not install the development packages: check the network"
   }
-  printf '%s' "$want" >node_modules/.spotlight-lock
+  printf '%s' "$want" >"$folder/node_modules/.spotlight-lock"
 }
 
 build() {
@@ -177,6 +179,25 @@ build() {
   lock
   compile_wasm modules
   unlock
+}
+
+bench() {
+  case " $* " in
+    *" --help "* | *" --markdown "*) exec node tests/bench/run.mjs "$@" ;;
+    *" --quick "* | *" --node "* | *" --sweep "* | *" --long "* | *" --native "*) ;;
+    *)
+      export SPOTLIGHT_CHROMIUM=${SPOTLIGHT_CHROMIUM:-/usr/bin/chromium}
+      [ -x "$SPOTLIGHT_CHROMIUM" ] || get_packages Chromium chromium
+      ;;
+  esac
+  build
+  lock
+  need_node_modules
+  need_node_modules tests/bench
+  version_at_least "$(node -p process.versions.node)" 24 || need_node_modules tests/bench/node24
+  case " $* " in *" --native "*) need_node_modules tests/bench/native ;; esac
+  unlock
+  exec node tests/bench/run.mjs "$@"
 }
 
 all_parts="native asan wasm format types tools js page conformance"
@@ -241,11 +262,12 @@ case $command in
     exec node tools/serve.mjs "$@"
     ;;
   test) run_tests "$@" ;;
+  bench) bench "$@" ;;
   clean)
     case "${*:-}" in
       '') remove build web/lib/wasm ;;
       --all)
-        remove build web/lib/wasm node_modules
+        remove build web/lib/wasm node_modules tests/bench/node_modules tests/bench/*/node_modules
         [ ! -e "$cache/emscripten/.get-emscripten.lock" ] || remove "$cache/emscripten"
         rmdir "$cache" 2>/dev/null || true
         ;;
