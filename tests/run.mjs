@@ -69,7 +69,7 @@ function filesBelow(folder, endings) {
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { recursive: true })
     .map((name) => path.join(folder, name))
-    .filter((name) => endings.some((ending) => name.endsWith(ending)))
+    .filter((name) => endings.some((ending) => name.endsWith(ending)) && !name.includes('node_modules'))
     .sort();
 }
 
