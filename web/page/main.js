@@ -1,141 +1,394 @@
 // Wires the page: one store, one worker, and views that read the one and are fed by the other.
 
-import { Controls } from './controls.js';
+import { Announcer } from './announce.js';
+import { ComparePanel } from './compare.js';
+import { Controls, maskOf } from './controls.js';
+import { DecodePanel } from './decode.js';
 import { h, tokenText } from './dom.js';
 import { Engine } from './engine.js';
 import { HeadsView } from './heads.js';
+import { Inspector } from './inspector.js';
+import { LessonPanel, lessonState } from './lesson.js';
+import { MAX_ADDITIVE } from './limits.js';
+import { OpenDialog } from './open.js';
+import { presetNames, presetSettings } from './presets.js';
+import { SaveMenu } from './save.js';
 import { SentenceView } from './sentence.js';
 import { percent } from './scales.js';
-import { slice } from './slices.js';
-import { StageView } from './stage.js';
-import { computing, initialState, jobOf } from './state.js';
+import { hiddenOf, slice, thumbMatrix, weightsOf } from './slices.js';
+import { SquareRootPanel } from './sqrtd.js';
+import { selection, StageView } from './stage.js';
+import { computing, defaults, fromHash, fromSettings, initialState, jobOf, otherJob, stageNames, toHash } from './state.js';
 import { createStore } from './store.js';
 import { t } from './strings.js';
+import { TableView } from './tableview.js';
+import { Tables } from './tables.js';
+import { TextbookPanel } from './textbook.js';
 import { createTheme } from './theme.js';
-import { tokenize } from './tokens.js';
+import { MAX_TOKENS, tokenize } from './tokens.js';
 
-const store = createStore(initialState());
+/** Longer links are not put in the address bar; some browsers cut them. */
+const MAX_LINK = 2000;
+const HASH_DELAY = 300;
+
+const linked = fromHash(location.hash);
+const store = createStore(initialState(linked.settings));
+if (linked.refused.length) store.set({ notice: t.refused(linked.refused) });
 const theme = createTheme({ changed: () => render(store.get(), new Set(['theme'])) });
 const engine = new Engine((status) => store.set({ engine: status }));
+const announcer = new Announcer();
+const root = document.documentElement;
 
+// views
+
+const hero = { title: h('h1', { id: 'heading' }), text: h('p', { class: 'lede' }) };
+const heroBox = h('div', { class: 'hero' }, hero.title, hero.text);
 const text = h('textarea', {
   id: 'text', rows: 1, spellcheck: 'false', autocomplete: 'off', 'aria-describedby': 'text-hint text-problem',
   oninput: () => typed(text.value),
 });
+const textBox = h('div', { class: 'text-box' },
+  h('label', { class: 'text-label', for: 'text' }, t.textLabel), text, h('p', { class: 'hint', id: 'text-hint' }, t.textHint));
 const textProblem = h('p', { class: 'problem', id: 'text-problem', role: 'status' });
 const problem = h('p', { class: 'problem', role: 'alert' });
+const notice = h('p', { class: 'notice', role: 'status' });
 const caption = h('p', { class: 'caption' });
 const timing = h('p', { class: 'timing' });
+const agreement = h('p', { class: 'agreement' });
+const bar = h('progress', { max: 1, 'aria-label': t.waiting });
+const progress = h('div', { class: 'progress', hidden: true }, h('span', {}), bar,
+  h('button', { type: 'button', class: 'small', onclick: () => cancelWork() }, t.cancel));
+
+const choose = ({ row, col }) => {
+  const { stage, byColumn } = store.get();
+  // Rows of the gradient are scores of the chosen query: choosing there changes the key alone.
+  store.set(stage === 'gradient' && !byColumn ? { key: col, hover: null } : { query: row, key: col, hover: null });
+};
+const point = (hover) => {
+  const last = store.get().hover;
+  if (hover?.row !== last?.row || hover?.col !== last?.col) store.set({ hover });
+};
+const current = () => {
+  const { result, head } = store.get();
+  return { n: result?.n, m: result?.m, hidden: result ? hiddenOf(result, head) : () => false };
+};
 
 const sentence = new SentenceView({ choose: (query) => store.set({ query, hover: null }) });
 const heads = new HeadsView({ choose: (head) => store.set({ head }), style: theme.style });
+const saveMenu = new SaveMenu({ stage: () => stage.matrix.spec, state: store.get, style: theme.style });
+const tableView = new TableView();
+const compareButton = h('button', { type: 'button', class: 'small', onclick: () => toggleCompare() }, t.compare.open);
 const stage = new StageView({
+  set: store.set, style: theme.style, choose, point, shortcut,
+  toggle: ({ row, col }) => toggleDrawn(row, col),
+  actions: h('div', { class: 'stage-actions' }, compareButton, saveMenu.element, tableView.element,
+    h('details', { class: 'keys' }, h('summary', {}, t.keysTitle), h('dl', {}, t.keys.map(([key, what]) => h('div', {}, h('dt', {}, h('kbd', {}, key)), h('dd', {}, what)))))),
+});
+const controls = new Controls({ set: store.set, current });
+const inspector = new Inspector({ set: store.set, chooseCell: choose });
+const tables = new Tables({
   set: store.set,
-  style: theme.style,
-  choose: ({ row, col }) => store.set({ query: row, key: col, hover: null }),
-  point: (hover) => {
-    const last = store.get().hover;
-    if (hover?.row !== last?.row || hover?.col !== last?.col) store.set({ hover });
+  showMoved: () => {
+    const { mask, scaled, temperature, gain, score } = store.get();
+    store.set({ panel: 'compare', stage: 'difference', compare: { mask, scaled, temperature, gain, score, fresh: true } });
+    window.scrollTo({ top: 0 });
   },
 });
-const controls = new Controls({ set: store.set });
+const panels = {
+  sqrtd: new SquareRootPanel(),
+  compare: new ComparePanel({ set: store.set, choose, point, style: theme.style, selection }),
+  decode: new DecodePanel({ set: store.set }),
+  textbook: new TextbookPanel(),
+};
+const lesson = new LessonPanel({
+  set: store.set,
+  go: (step) => apply(lessonState(step)),
+  leave: () => apply(presetSettings('heads')),
+});
+const openDialog = new OpenDialog({
+  engine,
+  opened: (file) => {
+    apply({ ...presetSettings('heads'), preset: 'file', source: 'file', mask: { kind: 'none' }, heads: Math.min(file.heads, 8), head: 0, query: 0, key: 0 });
+    store.set({ file });
+  },
+  settings: (saved) => {
+    const { settings, refused } = fromSettings(saved);
+    apply({ ...defaults, ...settings });
+    store.set({ notice: refused.length ? t.refused(refused) : t.files.settingsRead });
+  },
+});
+
+const presetButtons = Object.fromEntries(presetNames.map((name) => [name, h('button', {
+  type: 'button', class: 'chip', onclick: () => apply(presetSettings(name)),
+}, t.presets[name].name)]));
+const lessonButton = h('button', { type: 'button', class: 'chip chip-lesson', onclick: () => apply(lessonState(0)) }, t.lessonStart);
+const panelSlot = h('section', { class: 'panel-slot wide', hidden: true, 'aria-labelledby': 'heading' });
+const intro = h('section', { class: 'intro', 'aria-labelledby': 'heading' });
+
 
 document.body.append(
   h('a', { class: 'skip', href: '#stage', onclick: (event) => { event.preventDefault(); stage.matrix.focus(); } }, t.skip),
   h('header', { class: 'top' },
     h('p', { class: 'brand' }, h('img', { src: 'page/icon.svg', alt: '', width: 26, height: 26 }), h('b', {}, t.title), h('span', {}, t.strap)),
-    theme.element),
+    h('div', { class: 'top-tools' }, openDialog.button, theme.element)),
+  h('nav', { class: 'presets', 'aria-label': t.presetsLabel }, lessonButton, ...Object.values(presetButtons)),
   h('main', { class: 'page' },
-    h('section', { class: 'intro', 'aria-labelledby': 'heading' },
-      h('h1', { id: 'heading' }, t.heading),
-      h('p', { class: 'lede' }, t.lede),
-      h('label', { class: 'text-label', for: 'text' }, t.textLabel),
-      text,
-      h('p', { class: 'hint', id: 'text-hint' }, t.textHint),
-      textProblem,
-      sentence.element,
-      caption),
+    panelSlot,
+    intro,
     h('section', { class: 'heads-section', 'aria-labelledby': 'heads-title' },
       h('h2', { id: 'heads-title' }, t.headsTitle, h('small', {}, t.headsLede)), heads.element),
     stage.element,
     h('section', { class: 'settings', 'aria-labelledby': 'settings-title' },
-      h('h2', { id: 'settings-title' }, t.settingsTitle), controls.element, problem, timing)));
+      h('h2', { id: 'settings-title' }, t.settingsTitle), controls.element, problem, progress, timing, agreement),
+    inspector.element,
+    tables.element),
+  h('footer', { class: 'bottom' }, h('p', {}, t.footer)),
+  openDialog.dialog, announcer.element);
+intro.append(heroBox, notice, lesson.element, textBox, textProblem, sentence.element, caption);
 text.value = store.get().text;
+
+// what the visitor does
 
 function typed(value) {
   const { tokens, dropped } = tokenize(value);
   // Nothing to attend to: the last sentence stays, with the reason beside the field.
-  if (tokens.length === 0) store.set({ text: value, textProblem: t.emptyText });
-  else store.set({ text: value, tokens, dropped, textProblem: dropped ? t.droppedTokens(tokens.length, dropped) : null });
+  if (tokens.length === 0) {
+    store.set({ text: value, textProblem: t.emptyText });
+    return;
+  }
+  // Changed numbers of rows belong to the old words.
+  const { x, q, k, v, ...edits } = store.get().edits;
+  store.set({
+    text: value, tokens, dropped, textProblem: dropped ? t.droppedTokens(MAX_TOKENS, dropped) : null,
+    ...(x || q || k || v ? { edits } : {}),
+  });
 }
 
-/** How many answers are awaited: data-picture on the root says "current" when the picture is that of the newest input. */
+/** Other settings as a whole: a preset, a step of the lesson, a link, a file. */
+function apply(settings) {
+  panels.decode.stop();
+  const { tokens, dropped } = tokenize(settings.text);
+  store.set({ ...settings, tokens, dropped, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
+  if (document.activeElement !== text) text.value = settings.text;
+}
+
+function toggleCompare() {
+  const { compare, panel, mask, scaled, temperature, gain, score, stage: shown } = store.get();
+  if (compare) store.set({ compare: null, other: null, panel: panel === 'compare' ? 'none' : panel, stage: shown === 'difference' ? 'weights' : shown });
+  else store.set({ panel: 'compare', stage: 'weights', compare: { mask: maskOf(mask.kind === 'none' ? 'causal' : 'none'), scaled, temperature, gain, score } });
+}
+
+function toggleDrawn(row, col) {
+  const { mask, result, stage: shown } = store.get();
+  if (mask.kind !== 'drawn' || result.large || shown === 'gradient') return;
+  const without = mask.blocked.filter(([i, j]) => i !== row || j !== col);
+  store.set({ mask: { kind: 'drawn', blocked: without.length < mask.blocked.length ? without : [...mask.blocked, [row, col]] } });
+}
+
+/** Single keys, only while the matrix has the focus. */
+function shortcut(key) {
+  const { head, result, mask, scaled } = store.get();
+  if (key === '[' || key === ']') store.set({ head: (head + (key === ']' ? 1 : -1) + result.heads) % result.heads });
+  else if (/^[1-5]$/.test(key)) store.set({ stage: stageNames[Number(key) - 1] });
+  else if (key === 'm' || key === 'M') store.set({ mask: { kind: mask.kind === 'causal' ? 'none' : 'causal' } });
+  else if (key === 's' || key === 'S') store.set({ scaled: !scaled });
+  else if (key === '/') text.focus();
+  else return false;
+  return true;
+}
+
+function cancelWork() {
+  for (const channel of ['main', 'head']) engine.cancel(channel);
+  store.set({ progress: null, problem: t.cancelled });
+}
+
+// what the worker is asked
+
+/** How many answers are awaited: data-picture on the root says "current" when nothing on the page is older than the input. */
 let awaited = 0;
 
-async function compute(state) {
+async function ask(channel, message, then) {
   awaited += 1;
-  document.documentElement.dataset.picture = 'old';
+  root.dataset.picture = 'old';
+  const started = performance.now();
   try {
-    const result = await engine.request('main', { type: 'attend', job: jobOf(state) });
-    if (!result) return;
-    const { query, key, head } = store.get();
-    store.set({
-      result, problem: null, hover: null,
-      query: Math.min(query, result.n - 1), key: Math.min(key, result.m - 1), head: Math.min(head, result.heads - 1),
+    const result = await engine.request(channel, message, {
+      onProgress: ({ done, total }) => { if (performance.now() - started > 200) store.set({ progress: done / total }); },
     });
+    if (result) then(result);
   } catch (error) {
     store.set({ problem: t.computeFailed(error.message) });
   } finally {
     awaited -= 1;
-    if (awaited === 0) document.documentElement.dataset.picture = 'current';
+    if (channel === 'main' || channel === 'head') store.set({ progress: null });
+    if (awaited === 0) root.dataset.picture = 'current';
   }
 }
+
+function compute(state) {
+  if (state.score === 'additive' && state.tokens.length ** 2 > MAX_ADDITIVE / 4) {
+    store.set({ problem: t.additiveTooLong });
+    return;
+  }
+  if (state.source === 'file' && !state.file) return;
+  ask('main', { type: 'attend', job: jobOf(state) }, (result) => {
+    const { query, key, head } = store.get();
+    store.set({
+      result, problem: null, hover: null, gradient: null,
+      query: Math.min(query, result.n - 1), key: Math.min(key, result.m - 1), head: Math.min(head, result.heads - 1),
+    });
+  });
+}
+
+function askAbout(state, has) {
+  const { result, head, hover } = state;
+  const row = hover?.row ?? state.query;
+  const col = hover?.col ?? state.key;
+  const fresh = has('result');
+  if (state.compare && (fresh || has('compare'))) ask('compare', { type: 'attend', job: otherJob(state), against: 'main' }, (other) => { if (store.get().compare) store.set({ other }); });
+  if (result.large && !weightsOf(result, head)) {
+    if (has('head', 'result')) ask('head', { type: 'head', head }, ({ weights }) => store.set({ result: { ...store.get().result, weights } }));
+  }
+  if (!result.ready && has('result', 'head', 'query', 'key', 'hover', 'byColumn', 'stage')) {
+    const inside = row < result.n && col < result.m;
+    if (state.byColumn && !result.large) ask('column', { type: 'column', head, col }, (columnTerms) => store.set({ columnTerms }));
+    else if (inside) ask('terms', { type: 'terms', head, row: state.stage === 'gradient' ? state.query : row, col }, (terms) => store.set({ terms }));
+    if (state.stage === 'gradient' && !result.large && has('result', 'head', 'query', 'stage')) ask('gradient', { type: 'gradient', head, row: state.query }, (gradient) => store.set({ gradient }));
+  }
+}
+
+function askPanels(state, has) {
+  if (state.panel === 'sqrtd' && (has('panel', 'seed') || !state.figure)) ask('figure', { type: 'squareRoot', seed: state.seed }, (figure) => store.set({ figure }));
+  if (state.panel === 'textbook' && has('panel', 'edits', 'scaled')) ask('textbook', { type: 'textbook', job: { edits: state.edits, scaled: state.scaled } }, (steps) => store.set({ steps }));
+  if (state.panel === 'decode' && has('result', 'decodeStep') && state.result && !state.result.large && state.decodeStep < state.result.n) {
+    ask('decode', { type: 'decode', step: state.decodeStep }, (decodeFacts) => store.set({ decodeFacts }));
+  }
+}
+
+// what is drawn
 
 function render(state, changed) {
   const has = (...keys) => keys.some((key) => changed.has(key));
   if (has(...computing)) compute(state);
-  controls.update(state);
-  textProblem.textContent = state.textProblem ?? '';
-  problem.textContent = state.engine.state === 'failed' ? t.engineFailed(state.engine.message) : state.problem ?? '';
+  askPanels(state, has);
+  frame(state);
   const { result } = state;
   if (!result) {
     timing.textContent = state.engine.state === 'loading' ? t.engineLoading : '';
     return;
   }
-  timing.textContent = t.timing(result);
-  if (has('result', 'head', 'palette', 'theme')) {
+  askAbout(state, has);
+  timing.textContent = result.ready ? '' : t.timing(result);
+  agreement.textContent = result.agreement ? (result.agreement.largest <= 1e-3 * Math.max(result.agreement.of, 1e-6) ? t.files.agreement(result.agreement) : t.files.disagreement(result.agreement)) : '';
+  if (has('result', 'head', 'palette', 'transfer', 'theme')) {
     heads.update(result.kinds.map((kind, head) => ({
       kind, stat: result.stats[head],
-      matrix: slice(result, head, 'weights', { transfer: 'linear', domain: 'unit', palette: state.palette }),
+      matrix: result.large ? thumbMatrix(result.thumbs[head], state)
+        : slice({ result }, head, 'weights', { transfer: state.transfer, domain: 'unit', palette: state.palette }),
     })), state.head);
   }
-  if (has('result', 'head', 'stage', 'transfer', 'domain', 'palette', 'theme')) stage.update(state);
-  else if (has('query', 'key', 'hover')) stage.mark(state);
+  if (has('result', 'other', 'compare', 'gradient', 'head', 'stage', 'transfer', 'domain', 'palette', 'theme', 'decodeStep', 'byColumn', 'panel')) {
+    stage.update(state);
+    tableView.update(stage.matrix.spec);
+    panels.compare.update(state);
+  } else if (has('query', 'key', 'hover')) {
+    stage.mark(state);
+    if (state.compare) panels.compare.mark(state);
+  }
   if (has('result', 'head', 'query', 'hover')) showRow(state);
+  if (has('terms', 'columnTerms', 'byColumn', 'result')) inspector.update(state);
+  if (has('result', 'head', 'edits', 'score')) tables.update(state);
+  if (has('result', 'head', 'query', 'stage') && !state.hover) announce(state);
+}
+
+/** Everything but the matrices. */
+function frame(state) {
+  controls.update(state);
+  textProblem.textContent = state.textProblem ?? '';
+  notice.textContent = state.notice ?? '';
+  problem.textContent = state.engine.state === 'failed' ? t.engineFailed(state.engine.message) : state.problem ?? '';
+  progress.hidden = state.progress === null;
+  bar.value = state.progress ?? 0;
+  progress.firstElementChild.textContent = state.progress === null ? '' : t.progress(state.progress);
+  const words = t.presets[state.preset] ?? t.presets.heads;
+  hero.title.textContent = words.title;
+  hero.text.textContent = words.text;
+  const inLesson = state.panel === 'lesson';
+  heroBox.hidden = inLesson;
+  lesson.element.hidden = !inLesson;
+  if (inLesson) lesson.update(state);
+  for (const [name, button] of Object.entries(presetButtons)) button.setAttribute('aria-pressed', !inLesson && state.preset === name);
+  lessonButton.setAttribute('aria-pressed', inLesson);
+  const panel = panels[state.panel];
+  panelSlot.hidden = !panel;
+  if (panel && panelSlot.firstElementChild !== panel.element) panelSlot.replaceChildren(panel.element);
+  if (panel) {
+    // A panel stands under the heading that explains it, across the page.
+    if (heroBox.parentElement !== panelSlot) panelSlot.prepend(heroBox);
+  } else if (heroBox.parentElement !== intro) intro.prepend(heroBox);
+  if (state.panel === 'sqrtd') panels.sqrtd.update(state.figure, state.headDim);
+  if (state.panel === 'decode') panels.decode.update(state);
+  if (state.panel === 'textbook') panels.textbook.update(state.steps);
+  const written = state.source === 'named' || state.source === 'random';
+  textBox.hidden = !written;
+  compareButton.textContent = state.compare ? t.compare.close : t.compare.open;
+  compareButton.hidden = Boolean(state.result?.large || state.result?.ready || state.source === 'textbook');
 }
 
 function showRow(state) {
   const { result, head } = state;
-  const query = state.hover?.row ?? state.query;
-  const from = (head * result.n + query) * result.m;
-  const weights = result.weights.data.subarray(from, from + result.m);
-  const hidden = (j) => result.scores.data[from + j] === -Infinity;
-  sentence.update(result.tokens, query, { weights, hidden });
+  const query = state.hover && state.stage !== 'gradient' ? state.hover.row : state.query;
+  const at = weightsOf(result, head);
+  const square = result.n === result.m && result.n <= MAX_TOKENS;
+  sentence.element.hidden = !square || !at;
+  caption.hidden = !at;
+  if (!at) return;
+  const weights = Float32Array.from({ length: result.m }, (_, j) => at(query, j));
+  const hidden = hiddenOf(result, head);
+  if (square) sentence.update(result.tokens, query, { weights, hidden: (j) => hidden(query, j) });
   caption.replaceChildren(...captionOf(result, query, weights, head));
 }
 
 function captionOf(result, query, weights, head) {
-  const word = (index, role) => h('b', { class: `is-${role}` }, tokenText(result.keyTokens[index] ?? ''), h('sub', {}, String(index + 1)));
-  const asking = h('b', { class: 'is-query' }, tokenText(result.tokens[query]), h('sub', {}, String(query + 1)));
+  const word = (token, index, role) => h('b', { class: `is-${role}` }, tokenText(token), h('sub', {}, String(index + 1)));
   const order = [...weights.keys()].sort((a, b) => weights[b] - weights[a]);
-  const lead = [h('span', { class: 'caption-head' }, `${t.headName(head + 1)}. `), asking];
+  const lead = [h('span', { class: 'caption-head' }, `${t.headName(head + 1)}. `), word(result.tokens[query], query, 'query')];
   if (!(weights[order[0]] > 0)) return [...lead, ` ${t.captionNothingRest}`];
   const named = order.filter((index) => weights[index] >= 0.05).slice(0, 3);
-  if (named.length === 0) return [...lead, ` ${t.captionLooks} ${t.captionEven(order.length)}.`];
+  if (named.length === 0) return [...lead, ` ${t.captionLooks} ${t.captionEven(order.filter((index) => weights[index] > 0).length)}.`];
   return [...lead, ` ${t.captionLooks} `, ...named.flatMap((index, at) => [
-    at === 0 ? '' : at === named.length - 1 ? ` ${t.and} ` : ', ', word(index, 'key'), ` (${percent(weights[index])})`,
+    at === 0 ? '' : at === named.length - 1 ? ` ${t.and} ` : ', ', word(result.keyTokens[index], index, 'key'), ` (${percent(weights[index])})`,
   ]), '.'];
 }
 
+function announce({ result, head, query }) {
+  const at = weightsOf(result, head);
+  if (!at) return;
+  let best = 0;
+  for (let j = 1; j < result.m; j += 1) if (at(query, j) > at(query, best)) best = j;
+  announcer.say(t.announceResult({
+    head: t.headName(head + 1), name: t.kinds[result.kinds[head]].name, entropy: result.stats[head].entropy,
+    query: `${result.tokens[query]} ${query + 1}`, key: `${result.keyTokens[best]} ${best + 1}`, weight: at(query, best),
+  }));
+}
+
+// the address
+
+let hashTimer = 0;
+store.subscribe((state) => {
+  clearTimeout(hashTimer);
+  hashTimer = setTimeout(() => {
+    const hash = toHash(state);
+    const link = `${location.pathname}${hash}`;
+    if (link.length <= MAX_LINK && hash !== location.hash) history.replaceState(null, '', link);
+  }, HASH_DELAY);
+});
+window.addEventListener('hashchange', () => {
+  const { settings, refused } = fromHash(location.hash);
+  apply({ ...defaults, ...settings });
+  if (refused.length) store.set({ notice: t.refused(refused) });
+});
+
 store.subscribe(render);
+if (store.get().panel === 'decode') store.set({ decodeStep: store.get().query });
 render(store.get(), new Set(Object.keys(store.get())));

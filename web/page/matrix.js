@@ -31,7 +31,8 @@ export class MatrixView {
   #frame = 0;
 
   /**
-   * handlers: { point(cell or null), choose(cell), describe(i, j) -> text, style() -> colours, zoomed() }
+   * handlers: { point(cell or null), choose(cell), toggle(cell), describe(i, j) -> text, style() -> colours,
+   * zoomed(whether), shortcut(key) -> whether it was one, maxSide() -> CSS pixels }
    * A cell is { row, col }.
    */
   constructor(handlers) {
@@ -76,6 +77,10 @@ export class MatrixView {
 
   get zoomed() {
     return this.#cell > this.#fit * 1.001;
+  }
+
+  get spec() {
+    return this.#spec;
   }
 
   /** CSS pixels per cell when the whole matrix is shown. */
@@ -301,6 +306,7 @@ export class MatrixView {
       const cell = this.#cellAt(event);
       if (!cell) return;
       this.#handlers.choose(cell);
+      this.#handlers.toggle?.(cell);
       this.#placeCell(true);
     };
     plot.addEventListener('pointerup', release);
@@ -339,8 +345,11 @@ export class MatrixView {
       case '+': case '=': this.zoomBy(1.5, this.#focusPoint()); event.preventDefault(); return;
       case '-': case '_': this.zoomBy(1 / 1.5, this.#focusPoint()); event.preventDefault(); return;
       case '0': this.zoomFit(); event.preventDefault(); return;
+      case ' ': case 'Enter': event.preventDefault(); this.#handlers.toggle?.({ row, col }); return;
       case 'Escape': this.zoomFit(); this.#handlers.point(null); return;
-      default: return;
+      default:
+        if (!control && !event.altKey && this.#handlers.shortcut?.(event.key)) event.preventDefault();
+        return;
     }
     if (event.altKey) return;
     event.preventDefault();

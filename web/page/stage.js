@@ -3,12 +3,13 @@
 
 import { h, tokenText } from './dom.js';
 import { ColorBar } from './colorbar.js';
+import { colorMaps } from './colormaps.js';
+import { selectControl } from './controls.js';
 import { MatrixView } from './matrix.js';
-import { format } from './scales.js';
-import { cellNumbers, SIGNED, slice } from './slices.js';
+import { domains, format, transfers } from './scales.js';
+import { cellNumbers, cellOf, SIGNED, slice, stagesOf } from './slices.js';
+import { stageNames } from './state.js';
 import { t } from './strings.js';
-
-export const stages = ['dots', 'scores', 'weights'];
 
 export class StageView {
   #bar = new ColorBar();
@@ -17,23 +18,28 @@ export class StageView {
   #what = h('p', { class: 'stage-what' });
   #legend = h('p', { class: 'stage-legend' });
   #readout = h('p', { class: 'readout' });
+  #waiting = h('p', { class: 'stage-waiting', role: 'status' });
+  #selects;
   #zoom;
   #zoomFit;
-  #shown = null;
-  #result = null;
+  #panel;
+  #state = null;
 
-  constructor({ set, choose, point, style }) {
+  constructor({ set, choose, point, style, actions, toggle, shortcut }) {
     this.matrix = new MatrixView({
-      point, choose, style,
+      point, choose, style, toggle, shortcut,
       maxSide: () => Math.min(640, Math.max(300, window.innerHeight * 0.66)),
-      describe: (row, col) => (this.#result ? t.cellName(cellOf(this.#result, this.#shown.head, row, col)) : ''),
+      describe: (row, col) => this.#describe(row, col),
       zoomed: (zoomed) => { this.#zoomFit.disabled = !zoomed; },
     });
-    this.#zoomFit = h('button', { type: 'button', class: 'small', disabled: true, 'aria-label': t.zoomFit, title: t.zoomFit, onclick: () => this.matrix.zoomFit() }, '⤢');
-    const tabs = h('div', { class: 'tabs', role: 'tablist', 'aria-label': t.stageTabs }, stages.map((stage) => {
+    const button = (label, sign, act) => h('button', { type: 'button', class: 'small', 'aria-label': label, title: label, onclick: act }, sign);
+    this.#zoomFit = button(t.zoomFit, '⤢', () => this.matrix.zoomFit());
+    this.#zoomFit.disabled = true;
+    this.#zoom = h('div', { class: 'zoom', role: 'group', 'aria-label': t.zoom },
+      button(t.zoomOut, '−', () => this.matrix.zoomBy(1 / 1.5)), button(t.zoomIn, '+', () => this.matrix.zoomBy(1.5)), this.#zoomFit);
+    const tabs = h('div', { class: 'tabs', role: 'tablist', 'aria-label': t.stageTabs }, stageNames.map((stage) => {
       const tab = h('button', {
-        type: 'button', role: 'tab', id: `tab-${stage}`, 'aria-controls': 'stage-panel',
-        onclick: () => set({ stage }),
+        type: 'button', role: 'tab', id: `tab-${stage}`, 'aria-controls': 'stage-panel', onclick: () => set({ stage }),
       }, t.stages[stage].name);
       this.#tabs[stage] = tab;
       return tab;
@@ -42,83 +48,115 @@ export class StageView {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step) return;
       event.preventDefault();
-      const names = Object.keys(this.#tabs);
-      const next = names[(names.indexOf(this.#shown.stage) + step + names.length) % names.length];
+      const names = stageNames.filter((name) => !this.#tabs[name].hidden);
+      const next = names[(names.indexOf(this.#state.stage) + step + names.length) % names.length];
       set({ stage: next });
       this.#tabs[next].focus();
     });
+    const choice = (name, label, values, words) => selectControl({
+      label, options: values.map((value) => [value, words[value]]), set: (value) => set({ [name]: value }), compact: true,
+    });
+    this.#selects = {
+      transfer: choice('transfer', t.transfer, transfers, t.transfers),
+      domain: choice('domain', t.domain, domains, t.domains),
+      palette: choice('palette', t.palette, colorMaps, t.palettes),
+    };
+    this.#panel = h('div', { id: 'stage-panel', role: 'tabpanel' },
+      this.#legend,
+      this.#waiting,
+      this.matrix.element,
+      h('div', { class: 'stage-foot' }, this.#bar.element, this.#zoom),
+      this.#readout,
+      this.#what,
+      h('details', { class: 'colours' }, h('summary', {}, t.colours),
+        h('div', { class: 'compact-row' }, Object.values(this.#selects).map(({ element }) => element))),
+      actions);
     this.element = h('section', { class: 'stage', 'aria-labelledby': 'stage-title' },
-      h('div', { class: 'stage-head' }, this.#title, tabs),
-      h('div', { id: 'stage-panel', role: 'tabpanel' },
-        this.#legend,
-        this.matrix.element,
-        h('div', { class: 'stage-foot' }, this.#bar.element,
-          this.#zoom = h('div', { class: 'zoom', role: 'group', 'aria-label': t.zoom },
-            h('button', { type: 'button', class: 'small', 'aria-label': t.zoomOut, title: t.zoomOut, onclick: () => this.matrix.zoomBy(1 / 1.5) }, '−'),
-            h('button', { type: 'button', class: 'small', 'aria-label': t.zoomIn, title: t.zoomIn, onclick: () => this.matrix.zoomBy(1.5) }, '+'),
-            this.#zoomFit)),
-        this.#readout,
-        this.#what));
+      h('div', { class: 'stage-head' }, this.#title, tabs), this.#panel);
     this.matrix.corner.append(h('span', { class: 'corner-row' }, t.corner.row), h('span', { class: 'corner-col' }, t.corner.col));
   }
 
   update(state) {
-    const { result, head, stage } = state;
-    this.#result = result;
-    this.#shown = { head, stage };
+    this.#state = state;
+    const { result, other, head } = state;
+    const available = stagesOf(result, other);
+    const stage = available.includes(state.stage) ? state.stage : 'weights';
     for (const [name, tab] of Object.entries(this.#tabs)) {
+      tab.hidden = !available.includes(name);
       tab.setAttribute('aria-selected', name === stage);
       tab.tabIndex = name === stage ? 0 : -1;
-      if (name === stage) this.element.querySelector('#stage-panel').setAttribute('aria-labelledby', tab.id);
+      if (name === stage) this.#panel.setAttribute('aria-labelledby', tab.id);
     }
-    const matrix = slice(result, head, stage, state);
+    for (const [name, select] of Object.entries(this.#selects)) select.update(state[name]);
+    this.#selects.domain.input.options[0].disabled = SIGNED.has(stage);
+    const matrix = slice(state, head, stage, state, upTo(state));
+    this.#waiting.textContent = matrix ? '' : t.waiting;
     const kind = t.kinds[result.kinds[head]];
     this.#title.textContent = `${t.headName(head + 1)}: ${kind.name}`;
-    this.#what.textContent = t.stages[stage].what;
-    this.#legend.replaceChildren(...coloured(stage === 'weights' ? t.howToRead : t.howToReadScores));
-    this.#bar.update(matrix.scale, stage !== 'dots' && state.mask.kind !== 'none');
+    const words = t.stages[stage];
+    this.#what.textContent = words.what;
+    this.#legend.replaceChildren(...coloured(words.read ?? (stage === 'weights' ? t.howToRead : t.howToReadScores)));
+    if (!matrix) return;
+    this.#bar.update(matrix.scale, stage !== 'dots' && stage !== 'gradient' && (state.mask.kind !== 'none' || upTo(state) < result.n));
     this.matrix.update({
       ...matrix,
-      rowTokens: result.tokens, colTokens: result.keyTokens,
-      numbers: SIGNED.has(stage) ? cellNumbers.signed : cellNumbers[stage],
-      label: t.matrixLabel(t.stages[stage].name, t.headName(head + 1)),
-      selected: selection(state), hover: state.hover,
+      rowTokens: stage === 'gradient' ? result.keyTokens : result.tokens, colTokens: result.keyTokens,
+      numbers: SIGNED.has(stage) ? cellNumbers.signed : cellNumbers.weights,
+      label: t.matrixLabel(words.name, t.headName(head + 1)),
+      selected: stage === 'gradient' ? { row: state.key, col: state.key } : selection(state),
+      hover: state.hover, showColumn: state.byColumn, value: matrix.at, stage,
     });
     // Cells that are large already need no enlarging.
     this.#zoom.hidden = this.matrix.fitSize > 24;
-    this.#read(state);
+    this.#read();
   }
 
   mark(state) {
-    this.matrix.mark(selection(state), state.hover);
-    this.#read(state);
+    this.#state = state;
+    const stage = this.matrix.spec?.stage;
+    this.matrix.mark(stage === 'gradient' ? { row: state.key, col: state.key } : selection(state), state.hover);
+    this.#read();
   }
 
-  #read({ hover, query, key, result, head }) {
-    const cell = cellOf(result, head, hover?.row ?? query, hover?.col ?? key);
-    const words = t.readout;
-    this.#readout.replaceChildren(
-      h('span', { class: 'readout-query' }, `${words.query} `, tokenText(cell.query), ` ${cell.row + 1}`),
-      h('span', { class: 'readout-arrow', 'aria-hidden': 'true' }, '→'),
-      h('span', { class: 'readout-key' }, `${words.key} `, tokenText(cell.key), ` ${cell.col + 1}`),
-      cell.hidden
-        ? h('span', {}, words.hidden)
-        : h('span', { class: 'readout-numbers' }, `${words.weight} `, h('b', {}, format(cell.weight)), ` · ${words.score} `, h('b', {}, format(cell.score, 2))));
+  #describe(row, col) {
+    const { result, head } = this.#state ?? {};
+    const spec = this.matrix.spec;
+    if (!result || !spec) return '';
+    if (spec.stage === 'weights' || spec.stage === 'scores') return t.cellName(cellOf(result, head, row, col));
+    return t.cellNameOther({ query: spec.rowTokens[row], row, key: spec.colTokens[col], col, value: spec.at(row, col), stage: t.stages[spec.stage].name });
   }
+
+  #read() {
+    const { hover, query, key, result, head } = this.#state;
+    const spec = this.matrix.spec;
+    const words = t.readout;
+    const arrow = h('span', { class: 'readout-arrow', 'aria-hidden': 'true' }, '→');
+    if (!spec) return;
+    const special = spec.stage === 'gradient' || spec.stage === 'difference' || spec.stage === 'dots';
+    const row = hover?.row ?? (spec.stage === 'gradient' ? key : query);
+    const col = hover?.col ?? key;
+    if (row >= spec.rows || col >= spec.cols) return;
+    const left = h('span', { class: 'readout-query' }, `${spec.stage === 'gradient' ? words.score : words.query} `, tokenText(spec.rowTokens[row]), ` ${row + 1}`);
+    const right = h('span', { class: 'readout-key' }, `${spec.stage === 'gradient' ? words.weight : words.key} `, tokenText(spec.colTokens[col]), ` ${col + 1}`);
+    let numbers;
+    if (spec.hidden(row, col)) numbers = h('span', {}, words.hidden);
+    else if (special) numbers = h('span', { class: 'readout-numbers' }, `${t.stages[spec.stage].short} `, h('b', {}, format(spec.at(row, col))));
+    else {
+      const cell = cellOf(result, head, row, col);
+      numbers = h('span', { class: 'readout-numbers' }, `${words.weight} `, h('b', {}, format(cell.weight)),
+        cell.score === undefined ? '' : [` · ${words.score} `, h('b', {}, format(cell.score, 2))]);
+    }
+    this.#readout.replaceChildren(left, arrow, right, numbers);
+  }
+}
+
+/** The last row that is shown: decoding uncovers one after the other. */
+export function upTo(state) {
+  return state.panel === 'decode' ? state.decodeStep ?? Infinity : Infinity;
 }
 
 export function selection({ query, key }) {
   return { row: query, col: key };
-}
-
-/** The numbers of one cell. */
-export function cellOf(result, head, row, col) {
-  const at = (head * result.n + row) * result.m + col;
-  const score = result.scores.data[at];
-  return {
-    query: result.tokens[row], row, key: result.keyTokens[col], col,
-    weight: result.weights.data[at], score, dot: result.dots.data[at], hidden: score === -Infinity,
-  };
 }
 
 /** A sentence with its words "row" and "column" in the colours of query and key. */

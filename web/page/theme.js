@@ -35,6 +35,7 @@ export function createTheme({ changed }) {
         style = {
           masked: color('--masked'), hatch: color('--hatch'), query: color('--query'), key: color('--key'),
           outlineOuter: color('--outline-outer'), outlineInner: color('--outline-inner'), font: color('--sans'),
+          paper: color('--bg'), ink: color('--ink'),
         };
       }
       return style;

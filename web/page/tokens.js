@@ -18,7 +18,8 @@ function* words(text) {
   if (typeof Intl !== 'undefined' && Intl.Segmenter) {
     // One locale for everybody: the same text must give the same tokens on every machine.
     for (const { segment } of new Intl.Segmenter('en', { granularity: 'word' }).segment(text)) {
-      if (/[^\s\p{Cc}]/u.test(segment)) yield segment.trim();
+      const word = segment.replace(/[\s\p{Cc}]/gu, '');
+      if (word) yield word;
     }
     return;
   }

@@ -1,7 +1,15 @@
-// The worker: owns the engine, answers requests { id, type, ... } with { id, result } or { id, error }.
+// The worker: owns the engine, answers requests { id, type, channel, ... } with { id, result }, { id, error } or
+// { id, cancelled }. Long work yields between its parts, so that a cancel can come in, and tells how far it is.
 
 import { Attention } from '../lib/index.js';
-import { attendText, rowTerms } from './attend.js';
+import {
+  ALL_HEADS_LIMIT, attendTensors, attendText, attendWeights, columnTerms, rowTerms, softmaxGradient, statistics, subtract,
+} from './attend.js';
+import { attendLarge, largeHead, Cancelled } from './large.js';
+import { decodeStep, squareRootFigure, textbookSteps, textbookTensors } from './figures.js';
+import { openFiles, useTensors } from './opened.js';
+import { longTokens } from './presets.js';
+import { DEFAULT_LONG } from './limits.js';
 
 // One thread: the page's sums are small, and a pool would cost more to start than it saves.
 const engine = Attention.create({ threads: 1 });
@@ -10,25 +18,107 @@ engine.then(
   (error) => postMessage({ type: 'failed', message: error.message }),
 );
 
-/** Tensors of the last answer on each channel, for questions about it. */
+/** The last answer on each channel, for questions about it. */
 const held = new Map();
+/** Tensors of the opened files, by name, and the set that was chosen from them. */
+let opened = null;
+let chosen = null;
+const cancelled = new Set();
+
+/** Hands the thread back for a moment; throws if the request was given up meanwhile. */
+function breather(id) {
+  let last = performance.now();
+  return async (done, total) => {
+    if (performance.now() - last < 40) return;
+    postMessage({ type: 'progress', id, done, total });
+    await new Promise((resolve) => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = resolve;
+      port2.postMessage(0);
+    });
+    last = performance.now();
+    if (cancelled.has(id)) throw new Cancelled();
+  };
+}
+
+async function attend(attn, { id, job, channel, against }) {
+  let result;
+  if (job.kind === 'textbook') {
+    result = { ...attendTensors(attn, textbookTensors(job), { ...job, score: 'dot' }), tokens: ['query'], keyTokens: ['key 1', 'key 2'], kinds: ['data'] };
+    result.stats = statistics(result, null);
+  } else if (job.kind === 'long') {
+    result = await attendLarge(attn, { ...job, tokens: longTokens(DEFAULT_LONG), score: 'dot' }, null, breather(id));
+  } else if (job.kind === 'file') {
+    if (!chosen) throw new Error('no file is open any more.');
+    if (chosen.weights) result = attendWeights(attn, chosen);
+    else if (chosen.heads * chosen.n * chosen.m > ALL_HEADS_LIMIT) result = await attendLarge(attn, job, chosen, breather(id));
+    else {
+      result = { ...attendTensors(attn, chosen, { ...job, score: 'dot' }), tokens: chosen.tokens, keyTokens: chosen.keyTokens };
+      result.kinds = new Array(result.heads).fill('data');
+      result.stats = statistics(result, null);
+    }
+    result.agreement = chosen.expected && result.output ? agreement(attn, result, chosen) : null;
+  } else {
+    result = attendText(attn, job);
+  }
+  result.job = job;
+  const first = held.get(against);
+  if (first && !first.large && !result.large && first.weights.data.length === result.weights.data.length) {
+    result.difference = { data: subtract(attn, first.weights.data, result.weights.data) };
+  }
+  held.set(channel, result);
+  if (!result.large) return result;
+  const { weights, q, k, v, ...rest } = result;
+  // The matrix of the head on the stage goes to the page for good; rows are computed again when asked about.
+  held.set(channel, { ...result, weights: null });
+  return { ...rest, weights, transfer: [weights.data.buffer] };
+}
+
+function agreement(attn, { output }, { expected }) {
+  const gaps = subtract(attn, output.data, expected.data);
+  return { largest: gaps.reduce((top, gap) => Math.max(top, Math.abs(gap)), 0), of: expected.data.reduce((top, x) => Math.max(top, Math.abs(x)), 0) };
+}
 
 const handlers = {
-  attend(attn, { job, channel }) {
-    const result = attendText(attn, job);
-    held.set(channel, result);
-    return result;
+  attend,
+  terms: (attn, message) => rowTerms(attn, held.get('main'), message),
+  column: (attn, message) => columnTerms(attn, held.get('main'), message),
+  gradient: (attn, message) => softmaxGradient(attn, held.get('main'), message),
+  head: async (attn, { id, head }) => {
+    const weights = await largeHead(attn, held.get('main'), head, breather(id));
+    return { head, weights, transfer: [weights.data.buffer] };
   },
-  terms(attn, { channel, head, row, keys }) {
-    return rowTerms(attn, held.get(channel), head, row, keys);
+  squareRoot: (attn, message) => squareRootFigure(attn, message),
+  textbook: (attn, { job }) => textbookSteps(attn, job),
+  decode: (attn, { step }) => decodeStep(attn, held.get('main'), step),
+  async open(attn, { files }) {
+    opened = await openFiles(files);
+    return { tensors: opened.list, guess: opened.guess, tokens: opened.tokens };
+  },
+  use(attn, { choice }) {
+    chosen = useTensors(attn, opened, choice);
+    return { n: chosen.n, m: chosen.m, heads: chosen.heads };
+  },
+  forget() {
+    opened = null;
+    chosen = null;
+    return {};
   },
 };
 
 self.onmessage = async ({ data: message }) => {
+  if (message.type === 'cancel') {
+    cancelled.add(message.cancels);
+    return;
+  }
   try {
     const attn = await engine;
-    postMessage({ id: message.id, result: await handlers[message.type](attn, message) });
+    const { transfer = [], ...result } = await handlers[message.type](attn, message);
+    postMessage({ id: message.id, result }, transfer);
   } catch (error) {
-    postMessage({ id: message.id, error: { name: error.name, message: error.message, code: error.code } });
+    if (error instanceof Cancelled) postMessage({ id: message.id, cancelled: true });
+    else postMessage({ id: message.id, error: { name: error.name, message: error.message, code: error.code } });
+  } finally {
+    cancelled.delete(message.id);
   }
 };

@@ -1,0 +1,20 @@
+// MathML, written short. Browsers draw it and screen readers read it; no library is needed.
+
+import { math } from './dom.js';
+
+export const mi = (name, props = {}) => math('mi', props, name);
+export const mn = (number) => math('mn', {}, String(number));
+export const mo = (sign) => math('mo', {}, sign);
+export const mtext = (words) => math('mtext', {}, words);
+export const row = (...children) => math('mrow', {}, ...children);
+export const sub = (base, index) => math('msub', {}, base, index);
+export const sup = (base, power) => math('msup', {}, base, power);
+export const frac = (top, bottom) => math('mfrac', {}, top, bottom);
+export const sqrt = (inside) => math('msqrt', {}, inside);
+export const sum = (under) => math('munder', {}, mo('∑'), under);
+export const formula = (...children) => math('math', {}, ...children);
+export const block = (...children) => math('math', { display: 'block' }, ...children);
+/** Query, key and value in their colours. */
+export const q = (index) => sub(mi('q', { class: 'is-query' }), index);
+export const k = (index) => sub(mi('k', { class: 'is-key' }), index);
+export const v = (index) => sub(mi('v', { class: 'is-value' }), index);

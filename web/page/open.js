@@ -1,0 +1,133 @@
+// Opening files: dropped anywhere or chosen; which tensors are meant is asked where it is not obvious.
+
+import { h } from './dom.js';
+import { t } from './strings.js';
+
+const parts = { qkv: ['q', 'k', 'v', 'o'], x: ['x', 'inProj', 'inBias', 'wq', 'wk', 'wv', 'o'], weights: ['weights'] };
+
+export class OpenDialog {
+  #engine;
+  #opened;
+  #settings;
+  #body = h('div', { class: 'open-body' });
+  #problem = h('p', { class: 'problem', role: 'alert' });
+  #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json', class: 'away', id: 'files', 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
+
+  /** opened({ id, name, n, m, heads }): tensors were chosen; settings(object): the file held a saved state. */
+  constructor({ engine, opened, settings }) {
+    this.#engine = engine;
+    this.#opened = opened;
+    this.#settings = settings;
+    this.button = h('button', { type: 'button', class: 'small', onclick: () => this.show() }, t.files.open);
+    this.dialog = h('dialog', { class: 'open', 'aria-labelledby': 'open-title' },
+      h('h2', { id: 'open-title' }, t.files.title),
+      h('p', {}, t.files.intro),
+      h('p', { class: 'hint' }, t.files.pythonLabel), h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.files.python)),
+      h('label', { class: 'file-choice small', for: 'files' }, t.files.choose), this.#input,
+      this.#problem, this.#body,
+      h('div', { class: 'dialog-end' }, h('button', { type: 'button', class: 'quiet', onclick: () => this.dialog.close() }, t.files.cancel)));
+    const over = (event) => {
+      if (![...event.dataTransfer.types].includes('Files')) return;
+      event.preventDefault();
+      document.documentElement.classList.add('is-dropping');
+    };
+    const leave = () => document.documentElement.classList.remove('is-dropping');
+    window.addEventListener('dragover', over);
+    window.addEventListener('dragleave', (event) => event.relatedTarget ?? leave());
+    window.addEventListener('drop', (event) => {
+      if (![...event.dataTransfer.types].includes('Files')) return;
+      event.preventDefault();
+      leave();
+      this.show();
+      this.take(event.dataTransfer.files);
+    });
+  }
+
+  show() {
+    if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  async take(list) {
+    this.#problem.textContent = '';
+    this.#body.replaceChildren();
+    const chosen = [...list];
+    if (chosen.length === 0) return;
+    const names = chosen.map(({ name }) => name).join(', ');
+    try {
+      if (chosen.length === 1 && chosen[0].name.endsWith('.json') && chosen[0].size < 2 ** 24) {
+        const saved = savedState(await chosen[0].text());
+        if (saved) {
+          this.#settings(saved);
+          this.dialog.close();
+          return;
+        }
+      }
+      const files = await Promise.all(chosen.map(async (file) => ({ name: file.name, buffer: await file.arrayBuffer() })));
+      const found = await this.#engine.request('file', { type: 'open', files }, { transfer: files.map(({ buffer }) => buffer) });
+      if (!found) return;
+      this.#body.replaceChildren(...this.#form(found, names));
+      this.#body.querySelector('select, input')?.focus();
+    } catch (error) {
+      this.#problem.textContent = t.files.failed(error.message);
+    } finally {
+      this.#input.value = '';
+    }
+  }
+
+  #form({ tensors, guess }, names) {
+    const choice = { ...guess };
+    const holder = h('div', { class: 'open-parts' });
+    const select = (name) => {
+      const input = h('select', { onchange: () => { choice[name] = input.value; } },
+        h('option', { value: '' }, t.files.noTensor), tensors.map((tensor) => h('option', { value: tensor.name }, `${tensor.name} (${tensor.shape.join(', ')})`)));
+      input.value = choice[name];
+      return h('label', { class: 'range' }, h('span', {}, t.files.parts[name]), input);
+    };
+    const number = (name, label, min) => h('label', { class: 'range' }, h('span', {}, label), h('input', {
+      type: 'number', min: String(min), max: '9999', step: '1', value: String(choice[name]), oninput: (event) => { choice[name] = Math.max(min, Math.trunc(Number(event.target.value))); },
+    }));
+    const fill = () => holder.replaceChildren(
+      ...parts[choice.mode].map(select),
+      ...(choice.mode === 'weights' ? [] : [
+        order(), number('heads', t.files.heads, 1)]),
+      number('index', t.files.index, 0));
+    const order = () => {
+      const input = h('select', { onchange: () => { choice.order = input.value; } }, Object.entries(t.files.orders).map(([value, name]) => h('option', { value }, name)));
+      input.value = choice.order;
+      return h('label', { class: 'range' }, h('span', {}, t.files.order), input);
+    };
+    fill();
+    return [
+      h('h3', {}, `${t.files.found} ${names}`),
+      h('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': t.files.found }, h('table', { class: 'terms-table' },
+        h('thead', {}, h('tr', {}, [t.files.name, t.files.shape, t.files.type].map((name) => h('th', { scope: 'col' }, name)))),
+        h('tbody', {}, tensors.slice(0, 200).map(({ name, shape, dtype }) => h('tr', {}, h('th', { scope: 'row' }, name), h('td', {}, `(${shape.join(', ')})`), h('td', {}, dtype)))))),
+      h('fieldset', { class: 'segments' }, h('legend', {}, t.files.mode), h('div', { class: 'segment-row' }, Object.entries(t.files.modes).map(([mode, name]) => h('label', { class: 'segment' },
+        h('input', { type: 'radio', name: 'file-mode', value: mode, checked: mode === choice.mode, onchange: () => { choice.mode = mode; fill(); } }), h('span', {}, name))))),
+      holder,
+      h('button', { type: 'button', class: 'main-button', onclick: () => this.#use(choice, names) }, t.files.show),
+    ];
+  }
+
+  async #use(choice, name) {
+    this.#problem.textContent = '';
+    try {
+      const found = await this.#engine.request('file', { type: 'use', choice });
+      if (!found) return;
+      this.#opened({ ...found, name, id: Date.now(), ready: choice.mode === 'weights' });
+      this.dialog.close();
+    } catch (error) {
+      this.#problem.textContent = t.files.failed(error.message);
+    }
+  }
+}
+
+/** The settings in a file that this page saved, or null. */
+function savedState(text) {
+  try {
+    const object = JSON.parse(text);
+    return object?.format === 'spotlight' && typeof object.settings === 'object' ? object.settings : null;
+  } catch {
+    return null;
+  }
+}
