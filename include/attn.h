@@ -17,8 +17,9 @@
  * (Milakov & Gimelshein 2018; Rabe & Staats 2021; Dao 2023, FlashAttention-2).
  *
  * Where the field disagrees, this library says:
- *   a row with no visible key       out 0, weights 0, logsumexp -inf
- *   keys outside the causal, window or length limits are never read: NaN there cannot leak
+ *   a row with no visible key       out 0, weights 0, logsumexp -inf; the same where every score is -inf
+ *   keys outside the causal, window or length limits are never read: NaN there cannot leak, and their weight is 0
+ *                                   whatever the rest of the row holds
  *   keys removed by a mask tensor   ordinary arithmetic: the score is -inf, the weight exactly 0, and 0 * NaN is NaN
  *   NaN or infinity that is read    propagates as IEEE 754 says
  *   boolean mask                    nonzero means "attend"
@@ -66,12 +67,14 @@ void attn_threads_destroy(attn_threads *threads);
 /* 1 for NULL. */
 int32_t attn_threads_count(const attn_threads *threads);
 
-/* What a call runs with. All zero is valid where the function's workspace size is zero.
+/* What a call runs with. All zero, or NULL instead of it, is valid where the function's workspace size is zero.
  *   workspace        16-byte aligned scratch, contents undefined before and after
  *   workspace_bytes  at least what the function's *_workspace() says for the same arguments
  *   first_task, num_tasks
  *                    run only this part of the call's tasks (0 and 0: all of them), so that a caller can report
- *                    progress or stop in between. The tasks are independent; running each once gives the whole. */
+ *                    progress or stop in between. The tasks are independent; running each once gives the whole.
+ *                    A range that reaches past the last task is ATTN_ERR_OPTION. attn_linear_* and attn_mha_* are
+ *                    one task. */
 typedef struct attn_exec {
     attn_threads *threads;
     void *workspace;
@@ -83,7 +86,8 @@ typedef struct attn_exec {
 /* ---- Scaled dot-product attention ---------------------------------------------------------------------- */
 
 /* Distance in elements between neighbours of each axis; the last axis is always contiguous. A stride of 0
- * repeats the same data (broadcast; inputs only). */
+ * repeats the same data (broadcast; inputs only: an output whose rows overlap is ATTN_ERR_OPTION). A negative one
+ * goes backwards. */
 typedef struct attn_strides {
     ptrdiff_t batch, head, row;
 } attn_strides;
@@ -198,7 +202,8 @@ attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *
 
 /* ---- The textbook form ---------------------------------------------------------------------------------- */
 
-/* One query against seq_len_kv keys, in float64: every step of the formula, each in its own array.
+/* One query against seq_len_kv keys, in float64: every step of the formula, each in its own array. The maximum is
+ * subtracted only from scores above +-300, so that the digits are those of exp(score) / sum exp(score).
  *   query [head_dim], key [seq_len_kv, head_dim], value [seq_len_kv, head_dim_v]
  *   scores, weights [seq_len_kv] (before and after softmax) and out [head_dim_v]: all required
  * scale 1 is the plain dot product. Needs seq_len_kv >= 1. */
@@ -233,9 +238,12 @@ attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const
  *   is_causal, align, window_left, window_right, masks
  *                  as in attn_sdpa_desc. Boolean masks mean nonzero = attend here, too: PyTorch's layer has it
  *                  the other way round, and a caller that follows PyTorch must invert them
- *   add_zero_attn  nonzero: one more key and value, all zeros, that no mask covers
+ *   add_zero_attn  nonzero: one more key and value, all zeros
+ *                  Neither it nor bias_k below is covered by a mask, is_causal or a window: every row sees both
  *   average_weights nonzero: weights are the mean over the heads, [batch, seq_len_q, seq_len_kv + extra];
- *                  zero: [batch, num_heads, seq_len_q, seq_len_kv + extra]. extra counts bias_k and the zero key */
+ *                  zero: [batch, num_heads, seq_len_q, seq_len_kv + extra]. extra counts bias_k and the zero key,
+ *                  the last columns in this order
+ * The workspace holds q, k, v and the heads; where weights are averaged, those of one head of each batch element, too. */
 typedef struct attn_mha_desc {
     double scale;
     int32_t batch, num_heads, num_kv_heads;
