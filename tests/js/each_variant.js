@@ -8,13 +8,17 @@ import { Attention } from '../../web/lib/index.js';
 // Node 20 hides relaxed SIMD behind a flag that Node 22 no longer takes.
 if (process.versions.v8.startsWith('11.')) v8.setFlagsFromString('--experimental-wasm-relaxed-simd');
 
-export const VARIANTS = ['scalar', 'simd', 'relaxed'];
+export const UNTHREADED = ['scalar', 'simd', 'relaxed'];
+export const VARIANTS = [...UNTHREADED, 'simd-threads', 'relaxed-threads'];
+
+// What create() is asked for.
+export const engineOf = (variant) => ({ variant, threads: UNTHREADED.includes(variant) ? 1 : 2 });
 
 // eachVariant(name, spec): spec(attn, t) with an engine of its own, which is disposed of afterwards.
 export function eachVariant(name, spec) {
   for (const variant of VARIANTS)
     test(`${name} (${variant})`, async (t) => {
-      const attn = await Attention.create({ variant });
+      const attn = await Attention.create(engineOf(variant));
       try {
         await spec(attn, t);
       } finally {

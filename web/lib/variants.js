@@ -58,9 +58,13 @@ function locate(wasmUrl, { name, url }) {
   if (wasmUrl === null) return url();
   const file = `${name}.wasm`;
   const base = globalThis.location?.href ?? import.meta.url;
-  if (typeof wasmUrl === 'function') return new URL(wasmUrl(file), base);
-  if (typeof wasmUrl !== 'string' && !(wasmUrl instanceof URL)) throw wrongKind('wasmUrl', 'a URL or a function', wasmUrl);
-  return new URL(file, new URL(`${wasmUrl}`.replace(/\/*$/, '/'), base));
+  const isFunction = typeof wasmUrl === 'function';
+  if (!isFunction && typeof wasmUrl !== 'string' && !(wasmUrl instanceof URL)) throw wrongKind('wasmUrl', 'a URL or a function', wasmUrl);
+  try {
+    return isFunction ? new URL(wasmUrl(file), base) : new URL(file, new URL(`${wasmUrl}`.replace(/\/*$/, '/'), base));
+  } catch (cause) {
+    throw new TypeError(`wasmUrl: ${cause.message}`, { cause });
+  }
 }
 
 async function read(url) {

@@ -1,0 +1,78 @@
+// What JavaScript believes about the C structs, and what the C side asserts: the same table twice.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import * as abi from '../../web/lib/abi.js';
+import { VARIANTS } from './each_variant.js';
+
+const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+const source = read('src/wasm/exports.c').replace(/^#define(.*\\\n)*.*$/gm, '');
+
+const STRUCTS = {
+  attn_exec: abi.EXEC,
+  attn_sdpa_desc: abi.SDPA_DESC,
+  attn_sdpa_f32_data: abi.SDPA_DATA,
+  attn_sdpa_f64_data: abi.SDPA_DATA,
+  attn_mha_desc: abi.MHA_DESC,
+  attn_mha_f32_data: abi.MHA_DATA,
+  attn_mha_f64_data: abi.MHA_DATA,
+};
+
+test('every struct has the fields, offsets and size that exports.c asserts', () => {
+  const asserted = {};
+  for (const [, struct, field, offset] of source.matchAll(/^FIELD\((\w+), ([^,]+), (\d+)\);/gm))
+    (asserted[struct] ??= { fields: {} }).fields[field] = Number(offset);
+  for (const [, struct, bytes] of source.matchAll(/^SIZE\((\w+), (\d+)\);/gm)) asserted[struct].size = Number(bytes);
+  assert.deepEqual(Object.keys(asserted).sort(), Object.keys(STRUCTS).sort());
+  for (const [name, { fields, size, doubles }] of Object.entries(STRUCTS)) {
+    assert.deepEqual(fields, asserted[name].fields, name);
+    // A struct with doubles ends on a multiple of 8.
+    assert.equal(doubles ? Math.ceil(size / 8) * 8 : size, asserted[name].size, name);
+    assert.equal(asserted[name].size % (doubles ? 8 : 4), 0);
+  }
+});
+
+test('every field of attn.h is in the table, of the type that is written', () => {
+  const header = read('include/attn.h').replace(/\/\*.*?\*\//gs, '');
+  const strides = ['batch', 'head', 'row'];
+  const mask = ['data', 'kind', 'seq_len_kv', 'batch', 'head', 'query', 'key'];
+  for (const [name, { fields, doubles }] of Object.entries(STRUCTS)) {
+    const body = new RegExp(`typedef struct ${name} \\{(.*?)\\} ${name};`, 's').exec(header)[1];
+    const declared = body.split(';').flatMap((line) => {
+      const [, type, names] = /^\s*((?:const )?\w+)\s+(.*)$/s.exec(line) ?? [];
+      return (names ?? '').split(',').filter((n) => n.trim()).flatMap((declarator) => {
+        const field = declarator.replace(/[\s*]/g, '');
+        if (type === 'attn_strides') return strides.map((part) => [`${field}.${part}`, 4]);
+        if (type === 'attn_mask') return [0, 1].flatMap((i) => mask.map((part) => [`masks[${i}].${part}`, 4]));
+        return [[field, type === 'double' && !declarator.includes('*') ? 8 : 4]];
+      });
+    });
+    assert.deepEqual(Object.keys(fields), declared.map(([field]) => field), name);
+    for (const [field, bytes] of declared) assert.equal(fields[field] < doubles, bytes === 8, `${name}.${field}`);
+  }
+});
+
+test('the numbers of statuses and options are those that exports.c asserts', () => {
+  const asserted = Object.fromEntries([...source.matchAll(/^VALUE\(ATTN_(\w+), (\d+)\);/gm)].map(([, name, value]) => [name, Number(value)]));
+  const upper = (prefix, words) => Object.fromEntries(Object.entries(words).map(([word, value]) => [prefix + word.toUpperCase().replace('-', '_'), value]));
+  assert.deepEqual({ ...abi.STATUS, ...upper('MASK_', abi.MASK), ...upper('ALIGN_', abi.ALIGN), ...upper('SCORES_', abi.SCORES) }, asserted);
+});
+
+test('exports.txt lists functions of attn.h, and every variant has them', async () => {
+  const names = read('src/wasm/exports.txt').trim().split('\n');
+  const header = read('include/attn.h');
+  for (const name of names) if (name.startsWith('attn_')) assert.match(header, new RegExp(`\\b${name}\\(`));
+  for (const variant of VARIANTS) {
+    const { default: factory } = await import(`../../web/lib/wasm/${variant}.mjs`);
+    // Each without our loader, by Emscripten's own: both work.
+    const module = await factory({ pthreadPoolSize: 0 });
+    for (const name of names) assert.equal(typeof module[`_${name}`], 'function', `${variant}: ${name}`);
+    const text = (pointer) => {
+      const bytes = new Uint8Array(module.wasmMemory.buffer, pointer, 64);
+      return String.fromCharCode(...bytes.slice(0, bytes.indexOf(0)));
+    };
+    assert.equal(text(module._attn_variant()), variant.replace('-threads', ''));
+  }
+});
