@@ -1,11 +1,18 @@
 // The structs of attn.h as they lie in wasm32 memory: doubles first, then 4-byte words, in order. src/wasm/exports.c
 // pins every offset and number on the C side; tests/js/abi.test.js compares the two.
 
+// layout(doubles, words) -> { fields: { name: offset, outer: { inner: offset } }, doubles: their bytes, size }
 function layout(doubles, words) {
   const fields = {};
   let size = 0;
-  for (const name of doubles) { fields[name] = size; size += 8; }
-  for (const name of words) { fields[name] = size; size += 4; }
+  const add = (name, bytes) => {
+    const [outer, inner] = name.split('.');
+    if (inner) (fields[outer] ??= {})[inner] = size;
+    else fields[outer] = size;
+    size += bytes;
+  };
+  for (const name of doubles) add(name, 8);
+  for (const name of words) add(name, 4);
   return { fields, doubles: doubles.length * 8, size };
 }
 

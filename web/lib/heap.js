@@ -1,6 +1,7 @@
 // The memory of one engine. Only this file touches memory.buffer. Memory may grow in alloc(), and then every view
 // made before is dead: views are made after the last allocation, used and dropped.
 
+import { STATUS } from './abi.js';
 import { AttentionError, MAX_INT, check, wrongSize } from './status.js';
 
 const ALIGNMENT = 64; // a cache line; workspaces need 16
@@ -70,7 +71,7 @@ export class Heap {
 
   alloc(bytes) {
     const rounded = Math.ceil(Math.max(bytes, 1) / ALIGNMENT) * ALIGNMENT;
-    const pointer = rounded < 2 ** 32 ? this.module._aligned_alloc(ALIGNMENT, rounded) >>> 0 : 0;
+    const pointer = rounded < 2 ** 32 ? this.#invoke('aligned_alloc', ALIGNMENT, rounded) >>> 0 : 0;
     if (pointer === 0) throw noMemory(bytes);
     return pointer;
   }
@@ -92,15 +93,18 @@ export class Heap {
     }
   }
 
-  // write(pointer, struct, { field: number, inner: { field: number } }); see abi.js
-  write(pointer, struct, values, prefix = '') {
-    const memory = new DataView(this.module.wasmMemory.buffer);
-    for (const [name, value] of Object.entries(values)) {
-      const offset = struct.fields[prefix + name];
-      if (typeof value === 'object') this.write(pointer, struct, value, `${prefix}${name}.`);
-      else if (offset < struct.doubles) memory.setFloat64(pointer + offset, value, true);
-      else memory.setInt32(pointer + offset, value, true);
-    }
+  // write(pointer, struct, { field: number, outer: { inner: number } }); see abi.js
+  write(pointer, { fields, doubles, size }, values) {
+    const f64 = this.view('f64', pointer, doubles / 8);
+    const i32 = this.view('i32', pointer, size / 4);
+    (function put(offsets, from) {
+      for (const name in from) {
+        const offset = offsets[name];
+        if (typeof offset === 'object') put(offset, from[name]);
+        else if (offset < doubles) f64[offset / 8] = from[name];
+        else i32[offset / 4] = from[name];
+      }
+    })(fields, values);
   }
 
   phrase(status) {
@@ -108,16 +112,18 @@ export class Heap {
     return String.fromCharCode(...text.subarray(0, text.indexOf(0)));
   }
 
+  #invoke(name, ...args) {
+    const { module } = this;
+    try {
+      return module[`_${name}`](...args);
+    } catch (cause) {
+      throw new AttentionError('internal', `${name}: ${cause?.message ?? cause}`, { cause });
+    }
+  }
+
   // call(name, ...args): a function of attn.h; its status becomes an error.
   call(name, ...args) {
-    let status;
-    try {
-      status = this.module[`_${name}`](...args);
-    } catch (cause) {
-      if (cause instanceof AttentionError) throw cause;
-      throw new AttentionError('internal', `${name}: ${cause.message}`, { cause });
-    }
-    check(status ?? 0, name, (code) => this.phrase(code));
+    check(this.#invoke(name, ...args) ?? STATUS.OK, name, (status) => this.phrase(status));
   }
 
   // scope(run): what run(scope) takes is given back when it ends, however it ends.

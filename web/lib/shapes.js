@@ -5,7 +5,7 @@
 //   read     () => the elements in order; a view of memory if it is an EngineTensor's
 
 import { LOCATE, count } from './heap.js';
-import { integer, wrongKind, wrongSize } from './status.js';
+import { MAX_INT, integer, wrongKind, wrongSize } from './status.js';
 
 const TYPES = { Float32Array: 'f32', Float64Array: 'f64', Uint8Array: 'bool', Int8Array: 'bool', Uint8ClampedArray: 'bool' };
 const NAMES = { f32: 'float32', f64: 'float64' };
@@ -17,7 +17,9 @@ const typeOfList = (list) => (Array.isArray(list) ? (typeof list[0] === 'boolean
 
 export function sizes(shape, name, min = 0) {
   if (!isList(shape)) throw wrongKind(name, 'an array of sizes', shape);
-  return Array.from(shape, (size, axis) => integer(size, `${name}[${axis}]`, min));
+  for (let axis = 0; axis < shape.length; axis++)
+    if (!Number.isInteger(shape[axis]) || shape[axis] < min || shape[axis] > MAX_INT) integer(shape[axis], `${name}[${axis}]`, min);
+  return Array.from(shape);
 }
 
 function checkElements(list, type, path) {
