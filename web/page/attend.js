@@ -8,10 +8,7 @@ export const ALL_HEADS_LIMIT = 1 << 22;
 
 /** y [n, out] = x [n, in] . weight [out, in]^T. */
 export function project(attn, x, weight) {
-  if (typeof attn.linear === 'function') return attn.linear(x, weight);
-  // A raw score at scale 1 is a row of x times a row of weight: the same product.
-  const zeros = { data: new Float32Array(weight.shape[0]), shape: [weight.shape[0], 1] };
-  return attn.sdpa(x, weight, zeros, { scale: 1, returnScores: 'raw' }).scores;
+  return attn.linear(x, weight);
 }
 
 /** [n, heads * d] to [1, heads, n, d]. */

@@ -1,7 +1,6 @@
 // The computations behind three presets: why the scores are divided by sqrt(d), the textbook example, decoding with
 // a cache. Runs in the worker and in Node's tests.
 
-import { headTensors } from './attend.js';
 import { normals } from './model.js';
 
 const SIZES = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
@@ -13,22 +12,21 @@ const KEYS = 12;
  * of the entropy in bits, and the variance of the scores, without and with the division.
  */
 export function squareRootFigure(attn, { seed }) {
-  return {
-    sizes: SIZES, keys: KEYS, trials: TRIALS,
-    plain: SIZES.map((d) => measure(attn, d, seed, 1)),
-    scaled: SIZES.map((d) => measure(attn, d, seed, 1 / Math.sqrt(d))),
-  };
+  const found = SIZES.map((d) => measure(attn, d, seed));
+  return { sizes: SIZES, keys: KEYS, trials: TRIALS, plain: found.map(([plain]) => plain), scaled: found.map(([, scaled]) => scaled) };
 }
 
-function measure(attn, d, seed, scale) {
+/** [without, with] the division, of the same queries and keys. */
+function measure(attn, d, seed) {
   const normal = normals(seed * 4099 + d);
-  const random = (count) => Float32Array.from({ length: count }, normal);
-  const { weights, scores } = attn.sdpa(
-    { data: random(TRIALS * d), shape: [1, TRIALS, 1, d] },
-    { data: random(TRIALS * KEYS * d), shape: [1, TRIALS, KEYS, d] },
-    { data: new Float32Array(TRIALS * KEYS), shape: [1, TRIALS, KEYS, 1] },
-    { scale, returnWeights: true, returnScores: 'raw' },
-  );
+  const random = (...shape) => ({ data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, normal), shape });
+  const q = random(1, TRIALS, 1, d);
+  const k = random(1, TRIALS, KEYS, d);
+  const v = { data: new Float32Array(TRIALS * KEYS), shape: [1, TRIALS, KEYS, 1] };
+  return [1, 1 / Math.sqrt(d)].map((scale) => summary(attn.sdpa(q, k, v, { scale, returnWeights: true, returnScores: 'raw' })));
+}
+
+function summary({ weights, scores }) {
   let largest = 0;
   let entropy = 0;
   for (let trial = 0; trial < TRIALS; trial += 1) {
@@ -75,25 +73,55 @@ export function textbookSteps(attn, { edits, scaled }) {
   return { query, keys, values, scale, ...attn.attentionSteps(query, keys, values, { scale }) };
 }
 
-/**
- * Token `step` (from 0) arrives: its query against the keys and values of the cache, which holds step + 1 tokens.
- * `gap`: the largest difference between the weights of this row and of the same row of the full computation.
- * `products`: multiply-adds of the attention with the cache, and of doing all rows again at each token so far.
- */
-export function decodeStep(attn, held, step) {
-  const { heads, d, dv, m } = held;
-  const length = step + 1;
-  let gap = 0;
-  for (let head = 0; head < heads; head += 1) {
-    const { q, k, v } = headTensors(held, head, step, step + 1);
-    const { weights } = attn.sdpa(q, k, v, { scale: held.scale, kvLengths: [length], returnWeights: true });
-    for (let j = 0; j < length; j += 1) {
-      gap = Math.max(gap, Math.abs(weights.data[j] - held.weights.data[(head * held.n + step) * m + j]));
-    }
+/** The cache of one answer; it is filled as far as the furthest step that was asked for. */
+export class Decoder {
+  #attn;
+  #held;
+  #cache;
+
+  constructor(attn, held) {
+    const { heads, d, dv, n } = held;
+    this.#attn = attn;
+    this.#held = held;
+    this.#cache = attn.kvCache({ numKvHeads: heads, headDim: d, headDimV: dv, capacity: n });
   }
-  const cost = heads * (d + dv);
-  const pairs = (length * (length + 1)) / 2;
-  // 1 + 3 + 6 + ...: without a cache every token computes all rows up to it.
-  const again = (length * (length + 1) * (length + 2)) / 6;
-  return { step, gap, bytes: heads * length * (d + dv) * 4, products: { row: cost * length, cached: cost * pairs, again: cost * again } };
+
+  of(held) {
+    return this.#held === held;
+  }
+
+  /**
+   * Token `step` (from 0) arrives: its key and value join the cache, its query attends to what is held.
+   * `gap`: the largest difference between the weights of this row and of the same row of the full computation.
+   * `products`: multiply-adds for this token, for all so far, and for all rows again at each token so far.
+   */
+  step(step) {
+    const { heads, d, dv, n, m, q, k, v, scale, weights } = this.#held;
+    if (this.#cache.length > step) this.#cache.truncate(step);
+    for (let token = this.#cache.length; token <= step; token += 1) {
+      this.#cache.append(tokenOf(k, heads, n, d, token), tokenOf(v, heads, n, dv, token));
+    }
+    const row = this.#cache.attend(tokenOf(q, heads, n, d, step), { scale, returnWeights: true }).weights.data;
+    const length = step + 1;
+    let gap = 0;
+    for (let head = 0; head < heads; head += 1) {
+      for (let j = 0; j < length; j += 1) gap = Math.max(gap, Math.abs(row[head * length + j] - weights.data[(head * n + step) * m + j]));
+    }
+    const cost = heads * (d + dv);
+    const pairs = (length * (length + 1)) / 2;
+    // 1 + 3 + 6 + ...: without a cache every token computes all rows up to it.
+    const again = (length * (length + 1) * (length + 2)) / 6;
+    return { step, gap, bytes: heads * length * (d + dv) * 4, products: { row: cost * length, cached: cost * pairs, again: cost * again } };
+  }
+
+  free() {
+    this.#cache.free();
+  }
+}
+
+/** [1, heads, n, d] to the one token's [1, heads, 1, d]. */
+function tokenOf({ data }, heads, n, d, token) {
+  const out = new Float32Array(heads * d);
+  for (let head = 0; head < heads; head += 1) out.set(data.subarray((head * n + token) * d, (head * n + token + 1) * d), head * d);
+  return { data: out, shape: [1, heads, 1, d] };
 }

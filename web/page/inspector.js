@@ -122,7 +122,7 @@ function scaleFormula(result, at, temperature, digits) {
   const score = mn(format(at.score === -Infinity ? at.dot * result.scale : at.score, digits));
   if (at.score === -Infinity) return h('p', {}, t.inspector.scaleHidden);
   const divided = Math.abs(result.scale * temperature - 1) > 1e-9;
-  if (!divided && temperature === 1) return block(mi('s'), mo('='), mn(format(at.dot, digits)), mtext(` ${t.inspector.scaleOff}`));
+  if (!divided && temperature === 1) return block(mi('s'), mo('='), mn(format(at.dot, digits)), mtext(`\u00a0 ${t.inspector.scaleOff}`));
   const below = [];
   if (divided) below.push(sqrt(mn(result.d)));
   if (temperature !== 1) below.push(...(divided ? [mo('·')] : []), mn(format(temperature, 1)));

@@ -36,7 +36,7 @@ export async function attendLarge(attn, job, chosen, breathe) {
     const found = await headBlocks(attn, base, head, async (done) => breathe(head + done, heads), {
       keep: head === stage, output: output.subarray(head * n * dv, (head + 1) * n * dv),
     });
-    if (head === stage) weights = found.weights;
+    if (head === stage) weights = { data: found.weights, pooled: found.pooled, head };
     milliseconds += found.milliseconds;
     thumbs.push(found.thumb);
     stats.push(found.stat);
@@ -45,19 +45,22 @@ export async function attendLarge(attn, job, chosen, breathe) {
   return {
     ...base, ...extra, kinds: extra.kinds ?? new Array(heads).fill('data'), scale, milliseconds,
     variant: attn.variant, threads: attn.threads,
-    weights: { data: weights, head: stage }, output: { data: output }, thumbs, stats,
+    weights, output: { data: output }, thumbs, stats,
   };
 }
 
 /** One head's whole matrix, for the stage. */
 export async function largeHead(attn, held, head, breathe) {
-  const { weights } = await headBlocks(attn, held, head, (done) => breathe(done, 1), { keep: true });
-  return { data: weights, head };
+  const { weights, pooled } = await headBlocks(attn, held, head, (done) => breathe(done, 1), { keep: true });
+  return { data: weights, pooled, head };
 }
 
 async function headBlocks(attn, held, head, breathe, { keep, output }) {
   const { n, m, d, dv, job, ids } = held;
   const weights = keep ? new Float32Array(n * m) : null;
+  // Halved once here, so that the page never walks over all cells: the largest of 2 x 2, NaN where all are hidden.
+  const half = Math.ceil(m / 2);
+  const pooled = keep ? new Float32Array(Math.ceil(n / 2) * half).fill(NaN) : null;
   const thumb = { data: new Float32Array(THUMB * THUMB).fill(-1), rows: Math.min(THUMB, n), cols: Math.min(THUMB, m) };
   const tally = { entropy: 0, largest: 0, previous: 0, itself: 0, next: 0, first: 0, same: 0, followed: 0, rows: {} };
   let milliseconds = 0;
@@ -73,12 +76,21 @@ async function headBlocks(attn, held, head, breathe, { keep, output }) {
     output?.set(found.output.data, from * dv);
     for (let i = from; i < to; i += 1) {
       const row = block.subarray((i - from) * m, (i - from + 1) * m);
-      tallyRow(tally, row, i, ids, thumb, n, m, maskedRange(job.mask, i, m));
+      const range = maskedRange(job.mask, i, m);
+      tallyRow(tally, row, i, ids, thumb, n, m, range);
+      if (pooled) poolRow(pooled.subarray((i >> 1) * half), row, range);
     }
     await breathe(to / n);
   }
-  return { weights, milliseconds, thumb, stat: statOf(tally, n) };
+  return { weights, pooled, milliseconds, thumb, stat: statOf(tally, n) };
 }
+
+function poolRow(pooled, row, [from, to]) {
+  for (let j = from; j < to; j += 1) if (!(row[j] <= pooled[j >> 1])) pooled[j >> 1] = row[j];
+}
+
+/** Smaller weights add less than 1e-4 bits to the entropy of a row, and are most of a long one. */
+const NEGLIGIBLE = 1e-9;
 
 /** The visible keys of a row, [from, to). */
 export function maskedRange(mask, i, m) {
@@ -97,7 +109,7 @@ function tallyRow(tally, row, i, ids, thumb, n, m, [from, to]) {
     const a = row[j];
     const at = thumbRow + Math.floor((j * thumb.cols) / m);
     if (a > thumb.data[at]) thumb.data[at] = a;
-    if (a > 0) tally.entropy -= a * Math.log2(a);
+    if (a > NEGLIGIBLE) tally.entropy -= a * Math.log2(a);
     if (a > top) top = a;
     if (!ids) continue;
     if (ids[j] === ids[i] && j !== i) { add.same += a; could.same = true; }

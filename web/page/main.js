@@ -168,7 +168,7 @@ function typed(value) {
 function apply(settings) {
   panels.decode.stop();
   const { tokens, dropped } = tokenize(settings.text);
-  store.set({ ...settings, tokens, dropped, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
+  store.set({ ...settings, tokens, dropped, other: null, gradient: null, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
   if (document.activeElement !== text) text.value = settings.text;
 }
 
@@ -225,13 +225,18 @@ async function ask(channel, message, then) {
   }
 }
 
+/** Numbers the inputs: an answer about an older one is dropped, here or already in the worker. */
+let serial = 0;
+const still = (result) => store.get().result?.job.serial === result.job.serial;
+
 function compute(state) {
   if (state.score === 'additive' && state.tokens.length ** 2 > MAX_ADDITIVE / 4) {
     store.set({ problem: t.additiveTooLong });
     return;
   }
   if (state.source === 'file' && !state.file) return;
-  ask('main', { type: 'attend', job: jobOf(state) }, (result) => {
+  serial += 1;
+  ask('main', { type: 'attend', job: { ...jobOf(state), serial } }, (result) => {
     const { query, key, head } = store.get();
     store.set({
       result, problem: null, hover: null, gradient: null,
@@ -245,15 +250,16 @@ function askAbout(state, has) {
   const row = hover?.row ?? state.query;
   const col = hover?.col ?? state.key;
   const fresh = has('result');
-  if (state.compare && (fresh || has('compare'))) ask('compare', { type: 'attend', job: otherJob(state), against: 'main' }, (other) => { if (store.get().compare) store.set({ other }); });
+  const of = result.job.serial;
+  if (state.compare && (fresh || has('compare'))) ask('compare', { type: 'attend', job: otherJob(state), against: 'main', of }, (other) => { if (store.get().compare && still(result)) store.set({ other }); });
   if (result.large && !weightsOf(result, head)) {
-    if (has('head', 'result')) ask('head', { type: 'head', head }, ({ weights }) => store.set({ result: { ...store.get().result, weights } }));
+    if (has('head', 'result')) ask('head', { type: 'head', head, of }, ({ weights }) => { if (still(result)) store.set({ result: { ...store.get().result, weights } }); });
   }
   if (!result.ready && has('result', 'head', 'query', 'key', 'hover', 'byColumn', 'stage')) {
     const inside = row < result.n && col < result.m;
-    if (state.byColumn && !result.large) ask('column', { type: 'column', head, col }, (columnTerms) => store.set({ columnTerms }));
-    else if (inside) ask('terms', { type: 'terms', head, row: state.stage === 'gradient' ? state.query : row, col }, (terms) => store.set({ terms }));
-    if (state.stage === 'gradient' && !result.large && has('result', 'head', 'query', 'stage')) ask('gradient', { type: 'gradient', head, row: state.query }, (gradient) => store.set({ gradient }));
+    if (state.byColumn && !result.large) ask('column', { type: 'column', head, col, of }, (columnTerms) => { if (still(result)) store.set({ columnTerms }); });
+    else if (inside) ask('terms', { type: 'terms', head, row: state.stage === 'gradient' ? state.query : row, col, of }, (terms) => { if (still(result)) store.set({ terms }); });
+    if (state.stage === 'gradient' && !result.large && has('result', 'head', 'query', 'stage')) ask('gradient', { type: 'gradient', head, row: state.query, of }, (gradient) => { if (still(result)) store.set({ gradient }); });
   }
 }
 
@@ -261,15 +267,29 @@ function askPanels(state, has) {
   if (state.panel === 'sqrtd' && (has('panel', 'seed') || !state.figure)) ask('figure', { type: 'squareRoot', seed: state.seed }, (figure) => store.set({ figure }));
   if (state.panel === 'textbook' && has('panel', 'edits', 'scaled')) ask('textbook', { type: 'textbook', job: { edits: state.edits, scaled: state.scaled } }, (steps) => store.set({ steps }));
   if (state.panel === 'decode' && has('result', 'decodeStep') && state.result && !state.result.large && state.decodeStep < state.result.n) {
-    ask('decode', { type: 'decode', step: state.decodeStep }, (decodeFacts) => store.set({ decodeFacts }));
+    ask('decode', { type: 'decode', step: state.decodeStep, of: state.result.job.serial }, (decodeFacts) => store.set({ decodeFacts }));
   }
 }
 
 // what is drawn
 
-function render(state, changed) {
+/**
+ * The state as it can be drawn now: a setting may already ask for a row or a head that the next answer has and this
+ * one has not.
+ */
+function drawable(state) {
+  const { result } = state;
+  if (!result) return state;
+  return {
+    ...state, head: Math.min(state.head, result.heads - 1),
+    query: Math.min(state.query, result.n - 1), key: Math.min(state.key, result.m - 1),
+  };
+}
+
+function render(asked, changed) {
+  const state = drawable(asked);
   const has = (...keys) => keys.some((key) => changed.has(key));
-  if (has(...computing)) compute(state);
+  if (has(...computing)) compute(asked);
   askPanels(state, has);
   frame(state);
   const { result } = state;

@@ -10,7 +10,8 @@ export const row = (...children) => math('mrow', {}, ...children);
 export const sub = (base, index) => math('msub', {}, base, index);
 export const sup = (base, power) => math('msup', {}, base, power);
 export const frac = (top, bottom) => math('mfrac', {}, top, bottom);
-export const sqrt = (inside) => math('msqrt', {}, inside);
+// <msqrt> draws no sign where no font with mathematical tables is installed; the character is in every font.
+export const sqrt = (inside) => row(math('mo', { stretchy: 'false', rspace: '0' }, '√'), inside);
 export const sum = (under) => math('munder', {}, mo('∑'), under);
 export const formula = (...children) => math('math', {}, ...children);
 export const block = (...children) => math('math', { display: 'block' }, ...children);

@@ -66,7 +66,7 @@ export function slice({ result, other, gradient }, head, stage, { transfer, doma
   const { high, rowHighs } = wholeDomain ? { high: 1 } : extents({ ...matrix, signed });
   const highs = domain === 'row' ? rowHighs : high;
   matrix.scale = makeScale({ transfer, highs, signed, palette });
-  if (n * m > 1 << 18) matrix.pool = pyramid(matrix);
+  if (n * m > 1 << 18) matrix.pool = pyramid(matrix, result.large && stage === 'weights' ? result.weights.pooled : null);
   return matrix;
 }
 
@@ -81,10 +81,11 @@ export function thumbMatrix(thumb, settings) {
  * Halvings of a large matrix that keep the largest value (by size, where signed): level l has cells of 2^l x 2^l.
  * Made when first needed: zoomed in, nobody asks.
  */
-function pyramid(matrix) {
+function pyramid(matrix, half) {
   const levels = [{ ...matrix, step: 1 }];
-  return (level) => {
-    while (levels.length <= level) {
+  if (half) levels.push(level(half, Math.ceil(matrix.rows / 2), Math.ceil(matrix.cols / 2), 2));
+  return (wanted) => {
+    while (levels.length <= wanted) {
       const below = levels.at(-1);
       const rows = Math.ceil(below.rows / 2);
       const cols = Math.ceil(below.cols / 2);
@@ -102,12 +103,16 @@ function pyramid(matrix) {
           data[i * cols + j] = best;
         }
       }
-      // NaN marks what is hidden altogether.
-      const at = (i, j) => data[i * cols + j];
-      levels.push({ rows, cols, at, hidden: (i, j) => Number.isNaN(at(i, j)), step: below.step * 2 });
+      levels.push(level(data, rows, cols, below.step * 2));
     }
-    return levels[level];
+    return levels[wanted];
   };
+}
+
+/** NaN marks what is hidden altogether. */
+function level(data, rows, cols, step) {
+  const at = (i, j) => data[i * cols + j];
+  return { rows, cols, at, hidden: (i, j) => Number.isNaN(at(i, j)), step };
 }
 
 /** The numbers printed in cells: short, and nothing where there is nothing to say. */
@@ -115,7 +120,8 @@ export const cellNumbers = {
   weights: (value) => (value < 0.005 ? '' : value >= 0.995 ? '1' : format(value, 2).slice(1)),
   signed: (value) => {
     if (Math.abs(value) < 0.005) return '0';
-    return format(value, Math.abs(value) < 1 ? 2 : Math.abs(value) < 10 ? 1 : 0);
+    if (Math.abs(value) < 0.995) return format(value, 2).replace('0.', '.');
+    return format(value, Math.abs(value) < 10 ? 1 : 0);
   },
 };
 

@@ -32,6 +32,7 @@ export const t = {
     even: { name: 'Everything alike', what: 'has no preference: a plain average' },
     random: { name: 'Random', what: 'random numbers, as before any training' },
     data: { name: 'From the file', what: '' },
+    textbook: { name: 'The example', what: 'two keys to choose from' },
   },
   patterns: {
     previous: 'previous', itself: 'itself', next: 'next', first: 'first', same: 'same word', followed: 'what followed',
@@ -131,7 +132,7 @@ export const t = {
     },
     long: {
       name: '4,096 words', title: 'Sixteen million weights a head',
-      text: 'Repeated little sentences, 4,096 words long. Zoom with + and −, with Ctrl and the wheel, or with two fingers; drag to move. Where several cells share a pixel, the largest is shown.',
+      text: 'An invented language: a passage of 512 words, eight times over, every tenth word changed. Head 3 finds the earlier copies: they are the stripes. Zoom with + and −, with Ctrl and the wheel, or with two fingers; drag to move. Where several cells share a pixel, the largest is shown.',
     },
     file: { name: 'Your file', title: 'Attention of your own tensors', text: 'Computed here from the file that you opened. Nothing has left this machine.' },
   },

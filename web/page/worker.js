@@ -6,7 +6,7 @@ import {
   ALL_HEADS_LIMIT, attendTensors, attendText, attendWeights, columnTerms, rowTerms, softmaxGradient, statistics, subtract,
 } from './attend.js';
 import { attendLarge, largeHead, Cancelled } from './large.js';
-import { decodeStep, squareRootFigure, textbookSteps, textbookTensors } from './figures.js';
+import { Decoder, squareRootFigure, textbookSteps, textbookTensors } from './figures.js';
 import { openFiles, useTensors } from './opened.js';
 import { longTokens } from './presets.js';
 import { DEFAULT_LONG } from './limits.js';
@@ -23,6 +23,7 @@ const held = new Map();
 /** Tensors of the opened files, by name, and the set that was chosen from them. */
 let opened = null;
 let chosen = null;
+let decoder = null;
 const cancelled = new Set();
 
 /** Hands the thread back for a moment; throws if the request was given up meanwhile. */
@@ -44,7 +45,7 @@ function breather(id) {
 async function attend(attn, { id, job, channel, against }) {
   let result;
   if (job.kind === 'textbook') {
-    result = { ...attendTensors(attn, textbookTensors(job), { ...job, score: 'dot' }), tokens: ['query'], keyTokens: ['key 1', 'key 2'], kinds: ['data'] };
+    result = { ...attendTensors(attn, textbookTensors(job), { ...job, score: 'dot' }), tokens: ['query'], keyTokens: ['key', 'key'], kinds: ['textbook'] };
     result.stats = statistics(result, null);
   } else if (job.kind === 'long') {
     result = await attendLarge(attn, { ...job, tokens: longTokens(DEFAULT_LONG), score: 'dot' }, null, breather(id));
@@ -71,7 +72,7 @@ async function attend(attn, { id, job, channel, against }) {
   const { weights, q, k, v, ...rest } = result;
   // The matrix of the head on the stage goes to the page for good; rows are computed again when asked about.
   held.set(channel, { ...result, weights: null });
-  return { ...rest, weights, transfer: [weights.data.buffer] };
+  return { ...rest, weights, transfer: [weights.data.buffer, weights.pooled.buffer] };
 }
 
 function agreement(attn, { output }, { expected }) {
@@ -86,11 +87,18 @@ const handlers = {
   gradient: (attn, message) => softmaxGradient(attn, held.get('main'), message),
   head: async (attn, { id, head }) => {
     const weights = await largeHead(attn, held.get('main'), head, breather(id));
-    return { head, weights, transfer: [weights.data.buffer] };
+    return { head, weights, transfer: [weights.data.buffer, weights.pooled.buffer] };
   },
   squareRoot: (attn, message) => squareRootFigure(attn, message),
   textbook: (attn, { job }) => textbookSteps(attn, job),
-  decode: (attn, { step }) => decodeStep(attn, held.get('main'), step),
+  decode(attn, { step }) {
+    const main = held.get('main');
+    if (!decoder?.of(main)) {
+      decoder?.free();
+      decoder = new Decoder(attn, main);
+    }
+    return decoder.step(step);
+  },
   async open(attn, { files }) {
     opened = await openFiles(files);
     return { tensors: opened.list, guess: opened.guess, tokens: opened.tokens };
@@ -113,6 +121,11 @@ self.onmessage = async ({ data: message }) => {
   }
   try {
     const attn = await engine;
+    // A question about an answer that a newer one has replaced: nobody waits for it any more.
+    if (message.of !== undefined && message.of !== held.get('main')?.job.serial) {
+      postMessage({ id: message.id, cancelled: true });
+      return;
+    }
     const { transfer = [], ...result } = await handlers[message.type](attn, message);
     postMessage({ id: message.id, result }, transfer);
   } catch (error) {
