@@ -1,11 +1,12 @@
 // Measures one row: makes its contenders, checks what each gives, times them in turns, compares.
 
+import { openClock, wall } from './clocks.mjs';
 import { ours } from './ours.mjs';
 import { loopContender } from './peers/loop.mjs';
 import { ortContenders } from './peers/ort.mjs';
 import { tfjsContender } from './peers/tfjs.mjs';
 import { checker, pose } from './problems.mjs';
-import { CLOCKS, interleave, quantile, spread } from './timing.mjs';
+import { interleave, quantile, spread } from './timing.mjs';
 
 /** Seconds: `warm` before timing, `sample` and `budget` of each contender and row; `rounds` least and most; `scalar`: in every row. */
 export const SETTINGS = {
@@ -125,10 +126,11 @@ export async function measureRow(row, lab, settings) {
 }
 
 /** Measures rows, and hands on each result; a row that cannot be measured has `failed`. */
-export async function measureRows({ rows, lab, mode, clock, onResult }) {
+export async function measureRows({ rows, lab, mode, clock: name, onResult }) {
+  const clock = await openClock(name);
   for (const row of rows) {
-    // The processor's clock sees one thread only.
-    const settings = { ...SETTINGS[mode], clock: CLOCKS[row.kind === 'threads' ? 'wall' : clock] };
+    // The thread's clock sees no other threads.
+    const settings = { ...SETTINGS[mode], clock: row.kind === 'threads' ? wall : clock };
     await onResult(await measureRow(row, lab, settings).catch((error) => ({ name: row.name, title: row.title, failed: String(error?.message ?? error) })));
   }
 }

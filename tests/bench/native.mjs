@@ -6,16 +6,17 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { Attention } from '../../web/lib/index.js';
+import { wall } from './clocks.mjs';
 import { ours } from './ours.mjs';
 import { ortContenders } from './peers/ort.mjs';
 import { checker, pose } from './problems.mjs';
 import { chooseRows } from './rows.mjs';
-import { CLOCKS, interleave, quantile, spread } from './timing.mjs';
+import { interleave, quantile, spread } from './timing.mjs';
 
 const SELF = fileURLToPath(import.meta.url);
 const FOLDER = new URL('native/', import.meta.url);
 const TURNS = 5;
-const SETTINGS = { clock: CLOCKS.wall, warm: 0.2, sample: 0.015, budget: 0.5, rounds: [3, 20], rareRounds: 0 };
+const SETTINGS = { clock: wall, warm: 0.2, sample: 0.015, budget: 0.5, rounds: [3, 20], rareRounds: 0 };
 
 const comparable = ({ kind }) => ['sdpa', 'weights', 'layer', 'held'].includes(kind);
 

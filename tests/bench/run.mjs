@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The benchmark. `./build.sh bench` builds the module, installs the peers and calls this.
 
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -22,6 +22,7 @@ const USAGE = `bench: our attention against other engines; results also go to bu
 
 const NODE_AT_LEAST = 24;
 const OUT = new URL('../../build/bench/', import.meta.url);
+const LONG = [32768, 65536]; // tokens
 const COLD_ROUNDS = { full: 15, quick: 3 };
 
 const say = (text) => console.log(text);
@@ -31,14 +32,16 @@ function save(name, value) {
   writeFileSync(new URL(`${name}.json`, OUT), `${JSON.stringify(value, null, 1)}\n`);
 }
 
-// Targets hold from Node 24 on: an older one hands over to that of node24/.
-function withNewerNode() {
-  if (Number(process.versions.node.split('.')[0]) >= NODE_AT_LEAST) return;
+// Targets hold from Node 24 on: an older one hands over to that of node24/, and ends as it ends.
+async function handOver() {
   const newer = fileURLToPath(new URL(`node24/node_modules/node-${process.platform}-${process.arch}/bin/node`, import.meta.url));
   if (!existsSync(newer)) throw new Error(`needs Node ${NODE_AT_LEAST} or newer, and ${newer} is not there: ./build.sh bench installs it`);
-  const { status, error } = spawnSync(newer, process.argv.slice(1), { stdio: 'inherit' });
-  if (error) throw error;
-  process.exit(status ?? 1);
+  const child = spawn(newer, process.argv.slice(1), { stdio: 'inherit' });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+  process.exitCode = await new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (status) => resolve(status ?? 1));
+  });
 }
 
 function options() {
@@ -98,25 +101,25 @@ async function measureIn(place, { rows, everyRow, variants, mode, clock }) {
   say(`\n${summary(measurement)}`);
 }
 
+function printMarkdown() {
+  const found = ['node', 'chromium'].map((place) => new URL(`${place}.json`, OUT)).filter((file) => existsSync(file));
+  if (found.length === 0) throw new Error('nothing was measured yet: run it without --markdown first');
+  say(found.map((file) => markdown(JSON.parse(readFileSync(file)))).join('\n\n'));
+}
+
 async function main() {
   const chosen = options();
-  const { variants, rows } = chosen;
-  const fast = variants.filter((variant) => variant !== 'scalar');
-  if (chosen.help) return say(USAGE);
-  if (chosen.markdown) {
-    const found = ['node', 'chromium'].map((place) => new URL(`${place}.json`, OUT)).filter((file) => existsSync(file));
-    if (found.length === 0) throw new Error('nothing was measured yet: run it without --markdown first');
-    return say(found.map((file) => markdown(JSON.parse(readFileSync(file)))).join('\n\n'));
+  if (chosen.help) say(USAGE);
+  else if (chosen.markdown) printMarkdown();
+  else if (Number(process.versions.node.split('.')[0]) < NODE_AT_LEAST) await handOver();
+  else {
+    const { rows } = chosen;
+    const variants = chosen.variants.filter((variant) => variant !== 'scalar');
+    if (chosen.sweep) save('sweep', await (await import('./sweep.mjs')).sweep({ variants, clock: chosen.clock, say }));
+    else if (chosen.long) save('long', await (await import('./long.mjs')).long({ variants, lengths: LONG, say }));
+    else if (chosen.native) save('native', await (await import('./native.mjs')).native({ rows, variants, say }));
+    else for (const place of chosen.places) await measureIn(place, chosen);
   }
-  withNewerNode();
-  if (chosen.sweep) {
-    const { sweep } = await import('./sweep.mjs');
-    const { CLOCKS } = await import('./timing.mjs');
-    return save('sweep', await sweep({ variants: fast, clock: CLOCKS[chosen.clock], say }));
-  }
-  if (chosen.long) return save('long', await (await import('./long.mjs')).long({ variants: fast, lengths: [32768, 65536], say }));
-  if (chosen.native) return save('native', await (await import('./native.mjs')).native({ rows, variants: fast, say }));
-  for (const place of chosen.places) await measureIn(place, chosen);
 }
 
 try {

@@ -2,16 +2,17 @@
 // of useful operations is less than half of a neighbour's, where that is not just a fixed cost on less work.
 
 import { Attention } from '../../web/lib/index.js';
+import { openClock } from './clocks.mjs';
 import { quantile } from './timing.mjs';
 
 const HEAD_DIMS = { all: 256, some: [1, 3, 16, 64, 80, 128, 256] };
 const LENGTHS = { all: 300, some: [1, 7, 16, 64, 197, 300] };
 const WORK = 2e6; // operations a call: enough heads that what a call costs by itself is small
 const MOST_HEADS = 2048;
-const REACH = 3; // neighbours on either side
+const REACH = (size) => Math.max(1, Math.min(3, Math.floor(size / 8))); // how far on either side a neighbour is
 const CLIFF = 2;
 const SAMPLE = 0.0015; // seconds
-const ROUNDS = { first: 3, again: 15 };
+const ROUNDS = { first: 3, again: 11 };
 
 const range = (last) => Array.from({ length: last }, (_, i) => i + 1);
 
@@ -28,55 +29,69 @@ function lines(causal) {
   ];
 }
 
-function timer(attn, clock) {
+// A function that prepares a point: it returns a function that takes a sample, in seconds of a call.
+function sampler(attn, clock) {
   const random = Float32Array.from({ length: 2 ** 20 }, () => Math.random() - 0.5);
-  return ({ heads, headDim, seqLen, causal }, rounds) => {
+  return ({ heads, headDim, seqLen, causal }) => {
     const length = heads * headDim * seqLen;
     const data = length <= random.length ? random.subarray(0, length) : new Float32Array(length).fill(0.5);
     const x = { data, shape: [1, heads, seqLen, headDim] };
-    const call = () => attn.sdpa(x, x, x, { isCausal: causal });
     const sample = (calls) => {
       const start = clock();
-      for (let i = 0; i < calls; i++) call();
+      for (let i = 0; i < calls; i++) attn.sdpa(x, x, x, { isCausal: causal });
       return (clock() - start) / calls;
     };
-    const calls = Math.max(1, Math.ceil(SAMPLE / Math.max(sample(1), 1e-5)));
-    return quantile(range(rounds).map(() => sample(calls)), 0.5);
+    const calls = Math.ceil(SAMPLE / Math.max(sample(1), SAMPLE / 100));
+    return () => sample(calls);
   };
 }
 
-// Indices [low, high] of one line: the rate at low is less than half of that at high.
-function cliffs(line, seconds) {
+const median = (sample, rounds) => quantile(range(rounds).map(sample), 0.5);
+
+// Indices [low, high] of one line, neighbours, of which the rate at low may be less than half of that at high.
+function suspects(line, seconds) {
   const found = [];
   const rate = (i) => line[i].flops / seconds[i];
   const perHead = (i) => seconds[i] / line[i].heads;
-  const bigger = (i, j) => line[i].headDim * line[i].seqLen > line[j].headDim * line[j].seqLen;
-  for (let i = 0; i < line.length; i++)
-    for (let j = Math.max(0, i - REACH); j <= Math.min(line.length - 1, i + REACH); j++)
+  const size = ({ headDim, seqLen }) => headDim * seqLen;
+  for (let low = 0; low < line.length; low++)
+    for (let high = Math.max(0, low - REACH(low + 1)); high <= Math.min(line.length - 1, low + REACH(low + 1)); high++)
       // Less work that also takes less time is no cliff: its fixed costs weigh more.
-      if (rate(i) * CLIFF < rate(j) && (bigger(i, j) || perHead(i) > perHead(j))) found.push([i, j]);
+      if (rate(low) * CLIFF < rate(high) && (size(line[low]) > size(line[high]) || perHead(low) > perHead(high))) found.push([low, high]);
   return found;
 }
 
-export async function sweep({ variants, clock, say }) {
+// The worst suspect of each point, where the two timed by turns still differ so much; else it was the machine.
+function cliffs(line, prepare) {
+  const seconds = line.map((point) => median(prepare(point), ROUNDS.first));
+  const confirmed = new Map();
+  for (const [low, high] of suspects(line, seconds)) {
+    const samples = [prepare(line[low]), prepare(line[high])];
+    const rates = range(ROUNDS.again).map(() => samples.map((sample, i) => line[[low, high][i]].flops / sample() / 1e9));
+    const ratio = quantile(rates.map(([slow, fast]) => fast / slow), 0.5);
+    if (ratio > CLIFF && ratio > (confirmed.get(low)?.ratio ?? 0))
+      confirmed.set(low, { point: line[low], neighbour: line[high], ratio, gflops: [0, 1].map((i) => quantile(rates.map((pair) => pair[i]), 0.5)) });
+  }
+  return [...confirmed.values()];
+}
+
+export async function sweep({ variants, clock: name, say }) {
+  const clock = await openClock(name);
   const results = [];
   for (const variant of variants) {
     const attn = await Attention.create({ variant, threads: 1 });
-    const time = timer(attn, clock);
+    const prepare = sampler(attn, clock);
     // Until the engine has optimised what the first points would otherwise be slow with.
-    for (const warm of lines(false).flat().filter((_, i) => i % 7 === 0)) time(warm, 1);
+    lines(false).flat().filter((_, i) => i % 7 === 0).forEach((point) => prepare(point)());
     for (const causal of [false, true]) {
-      const points = [];
-      for (const line of lines(causal)) {
-        const seconds = line.map((point) => time(point, ROUNDS.first));
-        // What looks like a cliff may have been the machine: the points concerned are timed again, longer.
-        for (const i of new Set(cliffs(line, seconds).flat())) seconds[i] = time(line[i], ROUNDS.again);
-        for (const [low, high] of cliffs(line, seconds)) points.push({ point: line[low], neighbour: line[high], gflops: [low, high].map((i) => line[i].flops / seconds[i] / 1e9) });
-      }
-      results.push({ variant, causal, points: lines(causal).flat().length, cliffs: points });
-      say(`sweep, ${variant}, ${causal ? 'causal' : 'full'}: ${lines(causal).flat().length} points, ${points.length} more than ${CLIFF} × below a neighbour`);
-      for (const { point, neighbour, gflops } of points)
-        say(`  head_dim ${point.headDim}, seq ${point.seqLen}: ${gflops[0].toFixed(2)} GFLOP/s; head_dim ${neighbour.headDim}, seq ${neighbour.seqLen}: ${gflops[1].toFixed(2)}`);
+      const all = lines(causal);
+      const found = all.flatMap((line) => cliffs(line, prepare));
+      const points = all.flat().length;
+      results.push({ variant, causal, points, cliffs: found });
+      say(`sweep, ${variant}, ${causal ? 'causal' : 'full'}: ${points} points, ${found.length} more than ${CLIFF} × below a neighbour`);
+      for (const { point, neighbour, gflops, ratio } of found)
+        say(`  head_dim ${point.headDim}, seq ${point.seqLen}: ${gflops[0].toPrecision(3)} GFLOP/s; ` +
+          `head_dim ${neighbour.headDim}, seq ${neighbour.seqLen}: ${gflops[1].toPrecision(3)} (${ratio.toPrecision(3)} ×)`);
     }
     attn.dispose();
   }

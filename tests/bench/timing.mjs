@@ -1,15 +1,6 @@
 // Interleaved timing. The machine's speed wanders by tens of percent (its clock, other programs), so contenders take turns in
 // short samples, and what is compared are the samples of one round.
 
-/** Seconds: of the wall, or of the processor while it ran this thread, for machines that others use too (Node 24). */
-export const CLOCKS = {
-  wall: () => performance.now() / 1e3,
-  cpu: () => {
-    const { user, system } = process.threadCpuUsage();
-    return (user + system) / 1e6;
-  },
-};
-
 /** The q-th quantile of numbers; NaN of none. */
 export function quantile(numbers, q) {
   const sorted = numbers.filter((x) => !Number.isNaN(x)).sort((a, b) => a - b);
