@@ -2,9 +2,10 @@ import { KvCache } from './cache.js';
 import { Heap, bytesOf, count, newArray } from './heap.js';
 import { MultiHeadAttention } from './layers.js';
 import * as operators from './operators.js';
+import { headStatistics, rollout } from './weights.js';
 import { sdpa, sdpaAsync } from './sdpa.js';
 import { argument, rank, size } from './shapes.js';
-import { AttentionError, finite, integer, readOptions } from './status.js';
+import { DISPOSE, AttentionError, finite, integer, readOptions } from './status.js';
 import { EngineTensor, Tensor } from './tensor.js';
 import { load } from './variants.js';
 
@@ -92,6 +93,27 @@ export class Attention {
     return operators.linear(this.#living, x, weight, bias);
   }
 
+  softmax(x, options) {
+    return operators.softmax(this.#living, x, options);
+  }
+
+  rotaryEmbedding(x, options) {
+    return operators.rotaryEmbedding(this.#living, x, options);
+  }
+
+  rotaryTables(options) {
+    this.#living;
+    return operators.rotaryTables(options);
+  }
+
+  headStatistics(weights, options) {
+    return headStatistics(this.#living, weights, options);
+  }
+
+  rollout(weightsPerLayer, options) {
+    return rollout(this.#living, weightsPerLayer, options);
+  }
+
   async sdpaAsync(query, key, value, options) {
     return sdpaAsync(this.#living, query, key, value, options);
   }
@@ -117,7 +139,7 @@ export class Attention {
     return this.#heap.disposed;
   }
 
-  [Symbol.dispose ?? 'dispose']() {
+  [DISPOSE]() {
     this.dispose();
   }
 }

@@ -1,7 +1,7 @@
 import { LOCATE, bytesOf } from './heap.js';
 import { sdpa } from './sdpa.js';
 import { argument, isList, rank, size } from './shapes.js';
-import { AttentionError, integer, readOptions, wrongKind, wrongSize } from './status.js';
+import { DISPOSE, AttentionError, integer, readOptions, wrongKind, wrongSize } from './status.js';
 
 // The first `length` keys (or values) of a cache, for sdpa: an engine tensor with gaps.
 class Held {
@@ -152,7 +152,7 @@ export class KvCache {
     this.#key = this.#value = 0;
   }
 
-  [Symbol.dispose ?? 'dispose']() {
+  [DISPOSE]() {
     this.free();
   }
 }

@@ -1,15 +1,17 @@
 import { MHA_DATA, MHA_DESC } from './abi.js';
 import { Heap, bytesOf, count } from './heap.js';
+import { rotaryTables } from './operators.js';
 import { mulberry32, normal, uniform } from './random.js';
 import { maskFields, run } from './sdpa.js';
 import { argument, commonType, rank, size } from './shapes.js';
-import { AttentionError, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
+import { DISPOSE, AttentionError, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
 
 const OPTIONS = {
   embedDim: undefined, numHeads: undefined, numKvHeads: null, bias: true, kdim: null, vdim: null, addBiasKv: false,
-  addZeroAttn: false, batchFirst: true, state: null, seed: 0,
+  addZeroAttn: false, batchFirst: true, rotary: null, state: null, seed: 0,
 };
+const ROTARY = { theta: 10000, dim: null, interleaved: false };
 const FORWARD = { keyPaddingMask: null, attnMask: null, isCausal: false, needWeights: true, averageAttnWeights: true };
 
 // The parameters under PyTorch's names, in its order: { name: { shape, start, draw } }. start counts elements from the
@@ -48,6 +50,7 @@ export class MultiHeadAttention {
   #f32 = 0; // the parameters in float32, one after the other
   #f64 = 0; // ... in float64, from the first float64 call on
   #exact = null; // a state that was given in float64: { name: Float64Array }
+  #angles = null; // of the rotary embedding, for the longest sequence so far: arguments [cos, sin]
 
   constructor(heap, options) {
     if (!(heap instanceof Heap)) throw new TypeError('new MultiHeadAttention(): use attn.multiHeadAttention(options)');
@@ -62,6 +65,11 @@ export class MultiHeadAttention {
     o.kdim = integer(o.kdim ?? o.embedDim, 'kdim');
     o.vdim = integer(o.vdim ?? o.embedDim, 'vdim');
     for (const name of ['bias', 'addBiasKv', 'addZeroAttn', 'batchFirst']) flag(o[name], name);
+    if (o.rotary) {
+      const { theta, dim, interleaved } = readOptions(o.rotary, 'rotary', ROTARY);
+      o.rotary = { theta, dim: integer(dim ?? o.headDim, 'rotary.dim', 2, o.headDim), interleaved: flag(interleaved, 'rotary.interleaved') };
+      rotaryTables({ seqLen: 1, dim: o.rotary.dim, theta });
+    }
     const random = mulberry32(integer(o.seed, 'seed', 0, 2 ** 32 - 1));
     this.#heap = heap;
     this.#options = o;
@@ -108,6 +116,14 @@ export class MultiHeadAttention {
     return this.#f64;
   }
 
+  #tables(seqLen) {
+    if (!this.#angles || this.#angles[0].shape[0] < seqLen) {
+      const { dim, theta } = this.#options.rotary;
+      this.#angles = Object.values(rotaryTables({ seqLen, dim, theta })).map((table) => argument(this.#heap, table, 'rotary'));
+    }
+    return this.#angles;
+  }
+
   stateDict() {
     this.#living();
     return Object.fromEntries(Object.entries(this.#parameters.all).map(([name, { shape }]) =>
@@ -138,7 +154,7 @@ export class MultiHeadAttention {
 
   forward(query, key, value, options) {
     const heap = this.#living();
-    const { embedDim, numHeads, numKvHeads, kdim, vdim, batchFirst, addBiasKv, addZeroAttn } = this.#options;
+    const { embedDim, numHeads, numKvHeads, kdim, vdim, batchFirst, addBiasKv, addZeroAttn, rotary } = this.#options;
     const o = readOptions(options, 'options', FORWARD);
     const q = argument(heap, query, 'query');
     const k = key == null || key === query ? q : argument(heap, key, 'key');
@@ -192,7 +208,10 @@ export class MultiHeadAttention {
       key: strides(seq_len_kv, kdim),
       value: strides(seq_len_kv, vdim),
       out: strides(seq_len_q, embedDim),
+      rotary_dim: rotary?.dim ?? 0,
+      rotary_interleaved: +(rotary?.interleaved ?? false),
     };
+    const angles = rotary ? this.#tables(Math.max(seq_len_q, seq_len_kv)) : [];
     const outShape = [...q.shape];
     const weightsShape = [...(batched ? [batch] : []), ...(o.averageAttnWeights ? [] : [numHeads]), seq_len_q, seq_len_kv + addBiasKv + addZeroAttn];
     const needWeights = flag(o.needWeights, 'needWeights');
@@ -205,6 +224,7 @@ export class MultiHeadAttention {
       const inputs = Object.fromEntries(Object.keys(MHA_DATA.fields).map((name) => [name, 0]));
       const base = type === 'f64' ? this.#doubles() : this.#f32;
       for (const [field, start] of Object.entries(this.#parameters.parts)) inputs[field] = base + start * (type === 'f64' ? 8 : 4);
+      angles.forEach((table, i) => { inputs[['rotary_cos', 'rotary_sin'][i]] = scope.put(table, type); });
       Object.assign(inputs, { query: scope.put(q, type), key: scope.put(k, type), value: scope.put(v, type), out, weights });
       fields['masks[0]'] = maskFields(scope, attnMask, type, attnMask?.fields);
       fields['masks[1]'] = maskFields(scope, padding, type, padding?.fields);
@@ -227,7 +247,7 @@ export class MultiHeadAttention {
     this.#exact = null;
   }
 
-  [Symbol.dispose ?? 'dispose']() {
+  [DISPOSE]() {
     this.free();
   }
 }

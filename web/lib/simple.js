@@ -1,5 +1,5 @@
 import { Attention, firstLiving } from './attention.js';
-import { flag, readOptions, wrongKind } from './status.js';
+import { DISPOSE, flag, readOptions, wrongKind } from './status.js';
 
 // The cheat-sheet's class: self-attention with parameters of its own.
 export class SimpleAttention {
@@ -46,7 +46,7 @@ export class SimpleAttention {
     this.#layer.free();
   }
 
-  [Symbol.dispose ?? 'dispose']() {
+  [DISPOSE]() {
     this.free();
   }
 }

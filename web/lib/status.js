@@ -27,6 +27,9 @@ function describe(value) {
 export const wrongKind = (name, expected, got) => new TypeError(`${name}: expected ${expected}, got ${describe(got)}`);
 export const wrongSize = (name, expected, got) => new RangeError(`${name}: expected ${expected}, got ${got}`);
 
+// The method that `using` calls, in engines that know it.
+export const DISPOSE = Symbol.dispose ?? '@@dispose';
+
 export const MAX_INT = 2 ** 31 - 1;
 
 export function integer(value, name, min = 1, max = MAX_INT) {

@@ -1,6 +1,6 @@
 import { LOCATE, bytesOf, count } from './heap.js';
 import { argument, sizes } from './shapes.js';
-import { AttentionError, wrongSize } from './status.js';
+import { DISPOSE, AttentionError, wrongSize } from './status.js';
 
 function nested(data, shape) {
   if (shape.length === 0) return data[0];
@@ -73,7 +73,7 @@ export class EngineTensor {
     this.#pointer = 0;
   }
 
-  [Symbol.dispose ?? 'dispose']() {
+  [DISPOSE]() {
     this.free();
   }
 }
