@@ -106,6 +106,8 @@ static void run_case(int32_t rows, int32_t in_dim, int32_t out_dim, bool has_bia
             fast_error = fmax(fast_error, fabs((double)*fast - exact) / floor);
             naive_error = fmax(naive_error, fabs((double)naive - exact) / floor);
         }
+    check_that(naive_error <= in_dim + 2, __FILE__, __LINE__, "the naive loop's own error is %.3g",
+               naive_error);
     check_that(fast_error <= 2 * naive_error + 1, __FILE__, __LINE__,
                "error %.3g, naive loop %.3g (in units of the floor)", fast_error, naive_error);
 

@@ -646,11 +646,50 @@ TEST(keys_outside_the_limits_do_not_leak_through_the_layer) {
     }
 }
 
+/* A row that a NaN in bias_k has spoilt: the keys that it never read still have the weight 0. */
+TEST(unread_keys_have_no_weight_even_in_a_row_of_nan) {
+    const mha_case k = {.seed = 12,
+                        .batch = 1,
+                        .num_heads = 1,
+                        .num_kv_heads = 1,
+                        .seq_len_q = 3,
+                        .seq_len_kv = 5,
+                        .head_dim = 4,
+                        .kdim = 4,
+                        .vdim = 4,
+                        .bias_kv = 1,
+                        .wants_weights = 1,
+                        .is_causal = 1,
+                        .window_left = -1,
+                        .window_right = -1,
+                        .scale = 0.5};
+    layer l;
+    layer_build(&l, &k);
+    l.tensors[BIAS_K].f64[0] = NAN, l.tensors[BIAS_K].f32[0] = NAN;
+    guarded out = guarded_alloc(l.out_count * sizeof(double), FILL);
+    guarded weights = guarded_alloc(l.weights_count * sizeof(double), FILL);
+    run_f64(&l, &out, &weights);
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 6; j++) {
+            const double weight = ((const double *)weights.data)[i * 6 + j];
+            CHECK(j > i && j < 5 ? weight == 0.0 : isnan(weight));
+        }
+    run_f32(&l, &out, &weights);
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 6; j++) {
+            const float weight = ((const float *)weights.data)[i * 6 + j];
+            CHECK(j > i && j < 5 ? weight == 0.0f : isnan(weight));
+        }
+    guarded_free(&out), guarded_free(&weights);
+    layer_free(&l);
+}
+
 int main(void) {
     RUN(the_defaults_are_those_of_pytorch);
     RUN(one_head_of_identities_is_sdpa);
     RUN(agrees_with_the_plain_loops_on_chosen_cases);
     RUN(agrees_with_the_plain_loops_on_random_cases);
     RUN(keys_outside_the_limits_do_not_leak_through_the_layer);
+    RUN(unread_keys_have_no_weight_even_in_a_row_of_nan);
     return check_summary();
 }

@@ -487,11 +487,13 @@ TEST(infinities_and_nan_propagate_as_in_the_formula) {
     CHECK_STATUS(run(&p), ATTN_OK);
     CHECK_EXACT(p.out[0], INFINITY);
 
-    /* Whichever key the NaN is in: the maximum must not lose it. */
-    for (int j = 0; j < 2; j++) {
+    /* Whichever key the NaN is in, and in both: the maximum must not lose it. */
+    for (int j = 0; j < 3; j++) {
         p.key[0] = p.key[1] = 0.0;
         p.value[0] = 1.0;
-        p.key[j] = NAN;
+        for (int nan = 0; nan < 2; nan++)
+            if (j == nan || j == 2)
+                p.key[nan] = NAN;
         CHECK_STATUS(run(&p), ATTN_OK);
         CHECK(isnan(p.out[0]) && isnan(p.weights[0]) && isnan(p.weights[1]) &&
               isnan(p.logsumexp[0]));
