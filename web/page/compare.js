@@ -25,7 +25,7 @@ export class ComparePanel {
         choose, point, style, maxSide: () => 420,
         describe: (row, col) => this.#describe(name, row, col),
       });
-      this.#titles[name] = h('h3', {}, t.compare[name]);
+      this.#titles[name] = h('h2', {}, t.compare[name]);
       this.#bars[name] = new ColorBar();
       return h('div', { class: 'pane' }, this.#titles[name], this.#views[name].element, this.#bars[name].element);
     });
@@ -43,7 +43,7 @@ export class ComparePanel {
     this.element = h('div', { class: 'panel' },
       h('div', { class: 'panes' }, panes),
       h('form', { class: 'controls other-controls', 'aria-label': t.compare.settings, onsubmit: (event) => event.preventDefault() },
-        h('h3', {}, t.compare.settings), this.#mask.element, scaled.element,
+        h('h2', {}, t.compare.settings), this.#mask.element, scaled.element,
         h('div', { class: 'control-row' }, gain.element, temperature.element, score.element)));
   }
 

@@ -32,7 +32,7 @@ export class MaskControl {
         const input = h('input', { type: 'radio', name, value: kind, onchange: () => set(maskOf(kind, current())) });
         this.#inputs[kind] = input;
         const words = t.masks[kind];
-        return h('label', { class: 'segment' }, input, h('span', {}, h('b', {}, words.name), h('small', {}, words.what)));
+        return h('label', { class: 'segment' }, input, h('span', {}, h('b', {}, words.name), ' ', h('small', {}, words.what)));
       })), this.#extra);
   }
 
@@ -82,7 +82,7 @@ export function rangeControl({ name, label, min, max, step, digits, hint, set })
 }
 
 export function selectControl({ label, options, set, compact }) {
-  const input = h('select', { onchange: () => set(input.value) },
+  const input = h('select', { 'aria-label': label, onchange: () => set(input.value) },
     options.map(([value, name]) => h('option', { value: String(value) }, name)));
   return {
     element: h('label', { class: compact ? 'compact' : 'range' }, h('span', {}, label), input),

@@ -63,7 +63,7 @@ export class LessonPanel {
     this.#shown = step;
     const words = t.lesson.steps[step];
     const { formula, tries } = steps[step];
-    const title = h('h2', { id: 'lesson-title', tabindex: '-1' }, `${step + 1}. ${words.name}`);
+    const title = h('h1', { id: 'lesson-title', tabindex: '-1' }, `${step + 1}. ${words.name}`);
     const hadFocus = this.element.contains(document.activeElement);
     const move = (by, label) => h('button', { type: 'button', class: 'small', disabled: step + by < 0 || step + by >= steps.length, onclick: () => this.go(step + by) }, label);
     this.element.replaceChildren(

@@ -123,7 +123,7 @@ const presetButtons = Object.fromEntries(presetNames.map((name) => [name, h('but
 }, t.presets[name].name)]));
 const lessonButton = h('button', { type: 'button', class: 'chip chip-lesson', onclick: () => apply(lessonState(0)) }, t.lessonStart);
 const panelSlot = h('section', { class: 'panel-slot wide', hidden: true, 'aria-labelledby': 'heading' });
-const intro = h('section', { class: 'intro', 'aria-labelledby': 'heading' });
+const intro = h('section', { class: 'intro', 'aria-label': t.textLabel });
 
 
 document.body.append(
@@ -345,7 +345,10 @@ function frame(state) {
   if (panel) {
     // A panel stands under the heading that explains it, across the page.
     if (heroBox.parentElement !== panelSlot) panelSlot.prepend(heroBox);
-  } else if (heroBox.parentElement !== intro) intro.prepend(heroBox);
+  } else {
+    if (heroBox.parentElement !== intro) intro.prepend(heroBox);
+    panelSlot.replaceChildren();
+  }
   if (state.panel === 'sqrtd') panels.sqrtd.update(state.figure, state.headDim);
   if (state.panel === 'decode') panels.decode.update(state);
   if (state.panel === 'textbook') panels.textbook.update(state.steps);

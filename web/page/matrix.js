@@ -7,6 +7,8 @@ import { paint } from './heatmap.js';
 const MAX_ZOOM_CELL = 48;
 /** A pointer that moves further than this many CSS pixels between down and up was dragging. */
 const DRAG = 5;
+/** Rows that Page Up and Page Down move. */
+const PAGE = 10;
 
 export class MatrixView {
   #heat = h('canvas', { class: 'matrix-heat', 'aria-hidden': 'true' });
@@ -331,7 +333,6 @@ export class MatrixView {
     const { rows, cols, selected } = this.#spec;
     let row = selected?.row ?? 0;
     let col = selected?.col ?? 0;
-    const page = Math.max(1, Math.floor(this.#height / this.#cell / 2));
     const control = event.ctrlKey || event.metaKey;
     switch (event.key) {
       case 'ArrowLeft': col -= 1; break;
@@ -340,8 +341,8 @@ export class MatrixView {
       case 'ArrowDown': row += 1; break;
       case 'Home': col = 0; if (control) row = 0; break;
       case 'End': col = cols - 1; if (control) row = rows - 1; break;
-      case 'PageUp': row -= Math.min(page, 10); break;
-      case 'PageDown': row += Math.min(page, 10); break;
+      case 'PageUp': row -= PAGE; break;
+      case 'PageDown': row += PAGE; break;
       case '+': case '=': this.zoomBy(1.5, this.#focusPoint()); event.preventDefault(); return;
       case '-': case '_': this.zoomBy(1 / 1.5, this.#focusPoint()); event.preventDefault(); return;
       case '0': this.zoomFit(); event.preventDefault(); return;

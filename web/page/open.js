@@ -10,6 +10,8 @@ export class OpenDialog {
   #opened;
   #settings;
   #body = h('div', { class: 'open-body' });
+  #intro = h('div', { class: 'open-body' }, h('p', {}, t.files.intro),
+    h('p', { class: 'hint' }, t.files.pythonLabel), h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.files.python)));
   #problem = h('p', { class: 'problem', role: 'alert' });
   #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json', class: 'away', id: 'files', 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
 
@@ -21,8 +23,7 @@ export class OpenDialog {
     this.button = h('button', { type: 'button', class: 'small', onclick: () => this.show() }, t.files.open);
     this.dialog = h('dialog', { class: 'open', 'aria-labelledby': 'open-title' },
       h('h2', { id: 'open-title' }, t.files.title),
-      h('p', {}, t.files.intro),
-      h('p', { class: 'hint' }, t.files.pythonLabel), h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.files.python)),
+      this.#intro,
       h('label', { class: 'file-choice small', for: 'files' }, t.files.choose), this.#input,
       this.#problem, this.#body,
       h('div', { class: 'dialog-end' }, h('button', { type: 'button', class: 'quiet', onclick: () => this.dialog.close() }, t.files.cancel)));
@@ -44,7 +45,11 @@ export class OpenDialog {
   }
 
   show() {
-    if (!this.dialog.open) this.dialog.showModal();
+    if (this.dialog.open) return;
+    this.#problem.textContent = '';
+    this.#body.replaceChildren();
+    this.#intro.hidden = false;
+    this.dialog.showModal();
   }
 
   async take(list) {
@@ -65,6 +70,8 @@ export class OpenDialog {
       const files = await Promise.all(chosen.map(async (file) => ({ name: file.name, buffer: await file.arrayBuffer() })));
       const found = await this.#engine.request('file', { type: 'open', files }, { transfer: files.map(({ buffer }) => buffer) });
       if (!found) return;
+      // What was found takes the place of the explanation: the button that shows it must be in sight.
+      this.#intro.hidden = true;
       this.#body.replaceChildren(...this.#form(found, names));
       this.#body.querySelector('select, input')?.focus();
     } catch (error) {

@@ -71,7 +71,7 @@ export class StageView {
       h('details', { class: 'colours' }, h('summary', {}, t.colours),
         h('div', { class: 'compact-row' }, Object.values(this.#selects).map(({ element }) => element))),
       actions);
-    this.element = h('section', { class: 'stage', 'aria-labelledby': 'stage-title' },
+    this.element = h('section', { class: 'stage', id: 'stage', 'aria-labelledby': 'stage-title' },
       h('div', { class: 'stage-head' }, this.#title, tabs), this.#panel);
     this.matrix.corner.append(h('span', { class: 'corner-row' }, t.corner.row), h('span', { class: 'corner-col' }, t.corner.col));
   }

@@ -180,6 +180,7 @@ export class Tables {
     cell.replaceChildren(input);
     input.focus();
     if (start === undefined) input.select();
+    else input.setSelectionRange(start.length, start.length);
   }
 
   #paste(event) {

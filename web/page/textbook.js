@@ -15,7 +15,7 @@ export class TextbookPanel {
     if (!steps) return;
     const { query, keys, values, scores, weights, output, scale } = steps;
     const numbers = (list) => `[${list.map(String).join(', ')}]`;
-    const step = (name, formula, lines) => h('li', {}, h('h3', {}, name), formula, lines.map((line) => h('p', { class: 'digits' }, line)));
+    const step = (name, formula, lines) => h('li', {}, h('h2', {}, name), formula, lines.map((line) => h('p', { class: 'digits' }, line)));
     this.#body.replaceChildren(
       step(t.textbook.given, block(q(mi('')), mo(','), k(mi('j')), mo(','), v(mi('j'))),
         [`q = ${numbers(query)}`, ...keys.map((key, j) => `k${j + 1} = ${numbers(key)}   v${j + 1} = ${numbers(values[j])}`)]),

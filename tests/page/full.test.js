@@ -1,0 +1,573 @@
+// The whole page in a real browser: what it shows, how it is driven, what goes in and out.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after as atEnd, before, test } from 'node:test';
+import { inflateSync } from 'node:zlib';
+import { colorTable } from '../../web/page/colormaps.js';
+import { readNpy } from '../../web/page/files/npy.js';
+import { normals } from '../../web/page/model.js';
+import { after, cellPixel, ready, startBrowser } from './browser.mjs';
+import { json, npy, npz, safetensors } from './make.mjs';
+import { causal, DEFAULT_TOKENS, headScores, softmaxRows } from './reference.mjs';
+
+let browser;
+before(async () => { browser = await startBrowser(); });
+atEnd(() => browser?.close());
+
+const N = DEFAULT_TOKENS.length;
+const closed = async (page) => {
+  assert.deepEqual(page.complaints, []);
+  assert.deepEqual(page.strangers, []);
+  await page.context().close();
+};
+const press = (page, name) => after(page, () => page.getByRole('button', { name, exact: true }).click());
+const open = async (page, summary) => page.locator('summary', { hasText: summary }).click();
+const near = (a, b, tolerance, what) => assert.ok(Math.abs(a - b) <= tolerance, `${what}: ${a} is not ${b}`);
+const number = (text) => Number(text.replace('−', '-'));
+
+test('the row inspector lists every term of the row with its number', async () => {
+  const page = await browser.open();
+  const lines = await page.locator('.inspector tbody tr').evaluateAll((rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent)));
+  const scores = headScores('same', DEFAULT_TOKENS, 4)[8];
+  const weights = softmaxRows(headScores('same', DEFAULT_TOKENS, 4), causal)[8];
+  assert.equal(lines.length, N);
+  lines.forEach(([key, dot, score, power, weight], j) => {
+    assert.equal(key, `${DEFAULT_TOKENS[j]}${j + 1}`);
+    near(number(dot), scores[j] * 4, 6e-4, 'dot');
+    if (j > 8) assert.equal(score, '−∞');
+    else near(number(score), scores[j], 6e-4, 'score');
+    near(number(power), j > 8 ? 0 : Math.exp(scores[j] - 4), 6e-5, 'power');
+    near(number(weight), weights[j], 6e-5, 'weight');
+  });
+  assert.match(await page.locator('.inspector tfoot').innerText(), /2\.1282\s+1\.0000/);
+  assert.match(await page.locator('.word-bars').innerText(), /cat\s+0\.940/);
+  await page.locator('.inspector tbody tr').nth(8).click();
+  await ready(page);
+  assert.match(await page.locator('.readout').innerText(), /key cat 9/);
+  await closed(page);
+});
+
+test('the column view: who looks at this key, and the sum', async () => {
+  const page = await browser.open();
+  await press(page, 'Column: who looks at it');
+  const column = softmaxRows(headScores('same', DEFAULT_TOKENS, 4), causal).map((row) => row[1]);
+  const shown = await page.locator('.inspector tbody td:nth-child(2)').allInnerTexts();
+  shown.forEach((text, i) => near(number(text), column[i], 6e-5, `row ${i}`));
+  near(number(await page.locator('.inspector tfoot td').first().innerText()), column.reduce((a, b) => a + b), 6e-5, 'sum');
+  await closed(page);
+});
+
+test('stage tabs: signed stages use the diverging map around 0, the gradient row sums to 0', async () => {
+  const page = await browser.open();
+  await after(page, () => page.getByRole('tab', { name: 'Scores' }).click());
+  const table = colorTable('diverging');
+  assert.deepEqual(await cellPixel(page, '.matrix-heat', { rows: N, cols: N, row: 8, col: 1 }), [...table.subarray(765)]);
+  const zero = await cellPixel(page, '.matrix-heat', { rows: N, cols: N, row: 8, col: 2 });
+  zero.forEach((x, c) => near(x, table[3 * 128 + c], 3, 'zero is the middle'));
+  await after(page, () => page.getByRole('tab', { name: 'Gradient' }).click());
+  await open(page, 'Show as table');
+  const rows = await page.locator('.as-table tbody tr').evaluateAll((lines) => lines.map((line) => [...line.querySelectorAll('td')].map((cell) => Number(cell.textContent.replace('−', '-')))));
+  const a = softmaxRows(headScores('same', DEFAULT_TOKENS, 4), causal)[8];
+  rows.forEach((row, i) => row.forEach((x, j) => near(x, a[i] * ((i === j ? 1 : 0) - a[j]), 6e-4, `${i} ${j}`)));
+  await closed(page);
+});
+
+test('scales and maps change the colours and the colour bar, not the numbers', async () => {
+  const page = await browser.open();
+  await open(page, 'Colours');
+  const weights = softmaxRows(headScores('same', DEFAULT_TOKENS, 4), causal);
+  const check = async (map, index, what) => {
+    for (const [row, col] of [[8, 1], [8, 0], [4, 4]]) {
+      const at = 3 * Math.round(255 * index(weights[row][col], row));
+      const pixel = await cellPixel(page, '.matrix-heat', { rows: N, cols: N, row, col });
+      pixel.forEach((x, c) => near(x, colorTable(map)[at + c], 4, `${what} ${row} ${col}`));
+    }
+  };
+  await page.getByLabel('Scale', { exact: true }).selectOption('sqrt');
+  await check('cividis', Math.sqrt, 'square root');
+  await page.getByLabel('Scale', { exact: true }).selectOption('log');
+  await check('cividis', (x) => Math.max(0, 1 + Math.log10(x) / 4), 'logarithm');
+  await page.getByLabel('Scale', { exact: true }).selectOption('linear');
+  await page.getByLabel('Range', { exact: true }).selectOption('row');
+  await check('cividis', (x, row) => x / Math.max(...weights[row]), 'row by row');
+  assert.match(await page.locator('.colorbar').first().innerText(), /row’s largest/);
+  await page.getByLabel('Range', { exact: true }).selectOption('unit');
+  await page.getByLabel('Map', { exact: true }).selectOption('viridis');
+  await check('viridis', (x) => x, 'viridis');
+  await closed(page);
+});
+
+test('masks: window, length, and one drawn by hand', async () => {
+  const page = await browser.open();
+  await after(page, () => page.getByLabel('window only near by').check());
+  await after(page, () => page.getByLabel('words to the left').fill('1'));
+  await after(page, () => page.getByLabel('words to the right').fill('0'));
+  await after(page, () => page.locator('.word').nth(8).click());
+  assert.equal(await page.locator('.word.is-hidden').count(), N - 2);
+  await after(page, () => page.getByLabel('length only the first keys').check());
+  await after(page, () => page.getByLabel('visible keys').fill('3'));
+  assert.equal(await page.locator('.word.is-hidden').count(), N - 3);
+  await after(page, () => page.getByLabel('by hand draw it yourself').check());
+  assert.equal(await page.locator('.word.is-hidden').count(), N - 3, 'it begins as the mask before it');
+  const box = await page.locator('.stage .matrix-plot').boundingBox();
+  await after(page, () => page.mouse.click(box.x + (5.5 * box.width) / N, box.y + (8.5 * box.height) / N));
+  await page.mouse.move(2, 2);
+  assert.equal(await page.locator('.word.is-hidden').count(), N - 4);
+  await after(page, () => page.keyboard.press('Space'));
+  assert.equal(await page.locator('.word.is-hidden').count(), N - 3);
+  for (const row of [0, 1, 2]) await after(page, () => page.mouse.click(box.x + ((row + 0.5) * box.width) / N, box.y + (8.5 * box.height) / N));
+  await page.mouse.move(2, 2);
+  await ready(page);
+  assert.match(await page.locator('.caption').innerText(), /sees nothing/);
+  await closed(page);
+});
+
+test('keyboard only: skip link, one tab stop into the matrix, arrows, Home, End, corners, heads, zoom', async () => {
+  const page = await browser.open();
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.className), 'skip');
+  await page.keyboard.press('Enter');
+  const focused = () => page.evaluate(() => document.activeElement.getAttribute('aria-label'));
+  assert.equal(await focused(), 'query cat 9, key cat 2: weight 0.470, score 4.00');
+  const steps = [
+    ['ArrowRight', 'query cat 9, key sat 3: weight 0.009, score 0.00'], ['ArrowDown', 'query was 10, key sat 3: weight 0.016, score 0.00'],
+    ['Home', 'query was 10, key The 1: weight 0.016, score 0.00'], ['End', 'query was 10, key . 12: hidden by the mask'],
+    ['Control+Home', 'query The 1, key The 1: weight 1.000, score 4.00'], ['Control+End', 'query . 12, key . 12: weight 0.832, score 4.00'],
+    ['PageUp', 'query cat 2, key . 12: hidden by the mask'], ['ArrowLeft', 'query cat 2, key tired 11: hidden by the mask'],
+  ];
+  for (const [key, label] of steps) {
+    await after(page, () => page.keyboard.press(key));
+    assert.equal(await focused(), label, key);
+  }
+  assert.equal(await page.locator('.stage [role=gridcell]:visible').count(), 1);
+  assert.equal(await page.locator('.stage [role=row]:not([hidden])').getAttribute('aria-rowindex'), '2');
+  assert.equal(await page.locator('.stage [role=gridcell]:visible').getAttribute('aria-colindex'), '11');
+  await after(page, () => page.keyboard.press(']'));
+  assert.match(await page.locator('.stage-title').innerText(), /Head 3/);
+  await after(page, () => page.keyboard.press('m'));
+  assert.ok(await page.getByLabel('like BERT').isChecked());
+  await after(page, () => page.keyboard.press('1'));
+  assert.equal(await page.getByRole('tab', { name: 'Scores' }).getAttribute('aria-selected'), 'true');
+  const before = await page.locator('.stage .matrix-plot').screenshot();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Shift+Tab');
+  assert.match(await focused(), /Scores: cat 2, tired 11/, 'Tab leaves the matrix and Shift+Tab comes back to the same cell');
+  assert.ok(before.length > 0);
+  await closed(page);
+});
+
+test('the focus is visible: the focused cell looks different', async () => {
+  const page = await browser.open();
+  const shot = async () => (await page.locator('.stage .matrix-plot').screenshot()).toString('base64');
+  const plain = await shot();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('ArrowLeft');
+  await ready(page);
+  assert.notEqual(await shot(), plain);
+  await closed(page);
+});
+
+test('every control can be reached by Tab, in order, and nothing traps it', async () => {
+  const page = await browser.open();
+  const seen = [];
+  for (let i = 0; i < 80; i += 1) {
+    await page.keyboard.press('Tab');
+    const name = await page.evaluate(() => {
+      const { activeElement: e } = document;
+      return e === document.body ? 'end' : `${e.tagName.toLowerCase()}${e.id ? `#${e.id}` : ''}.${e.className}`;
+    });
+    if (name === 'end') break;
+    seen.push(name);
+  }
+  for (const wanted of ['textarea#text', 'button.word', 'button.head', 'div.matrix-cell', 'button#tab-weights', 'input', 'select', 'summary']) {
+    assert.ok(seen.some((name) => name.startsWith(wanted)), `${wanted} in ${seen.join(' ')}`);
+  }
+  assert.equal(seen.filter((name) => name.startsWith('div.matrix-cell')).length, 1);
+  assert.equal(seen.filter((name) => name.startsWith('button.word')).length, 1);
+  await closed(page);
+});
+
+test('presets: every one draws something true to its words', async () => {
+  const page = await browser.open();
+  await press(page, 'Why √d');
+  assert.equal(await page.locator('.chart').count(), 3);
+  await open(page, 'The numbers as a table');
+  const last = await page.locator('.panel tbody tr').last().locator('td').allInnerTexts();
+  assert.ok(Number(last[0]) > 0.9 && Number(last[1]) < 0.4 && Number(last[4]) > 700 && Number(last[5]) < 1.5, last.join());
+  await press(page, 'Textbook');
+  assert.match(await page.locator('.textbook').innerText(), /o1 = 0\.6524979187478941\s+o2 = 0\.852497918747894/);
+  assert.match(await page.locator('.readout').innerText(), /query query 1\s+→\s+key key 2\s+weight 0\.525/);
+  await press(page, 'GPT or BERT');
+  const tokens = 'The bank by the river raised its rates , said the bank .'.split(' ');
+  const scores = headScores('same', tokens, 4);
+  const gap = softmaxRows(scores, causal)[1][11] - softmaxRows(scores)[1][11];
+  assert.match(await page.locator('.readout').innerText(), new RegExp(`difference −${Math.abs(gap).toFixed(3)}`));
+  await press(page, 'Decoding');
+  assert.match(await page.locator('.decode-words').innerText(), /Word 10 of 15/);
+  await press(page, 'Next word');
+  assert.match(await page.locator('.decode-words').innerText(), /Word 11 of 15: “six” arrives/);
+  assert.match(await page.locator('.facts').innerText(), /5,632 bytes/);
+  await press(page, 'Random');
+  assert.match(await page.locator('.stage-title').innerText(), /Random/);
+  const first = await page.locator('.readout').innerText();
+  await after(page, () => page.getByRole('slider', { name: 'Seed' }).fill('2'));
+  assert.notEqual(await page.locator('.readout').innerText(), first);
+  await after(page, () => page.getByRole('slider', { name: 'Seed' }).fill('1'));
+  assert.equal(await page.locator('.readout').innerText(), first);
+  await press(page, 'Four heads');
+  assert.match(await page.locator('.readout').innerText(), /weight 0\.470/);
+  await closed(page);
+});
+
+test('4,096 words: progress with cancel, zoom by key, wheel and buttons keeps the point, pan, pooled pixels', async () => {
+  const page = await browser.open();
+  await page.getByRole('button', { name: '4,096 words' }).click();
+  await page.locator('.progress').waitFor({ state: 'visible', timeout: 20000 });
+  await page.getByRole('button', { name: 'Cancel', exact: true }).first().click();
+  await ready(page);
+  assert.match(await page.locator('.problem[role=alert]').first().innerText(), /Cancelled/);
+  assert.equal(await page.locator('.word').count(), N, 'the last good picture stays');
+  await press(page, 'Four heads');
+  await press(page, '4,096 words');
+  assert.match(await page.locator('.timing').innerText(), /4 heads × 4096 × 4096/);
+  const plot = page.locator('.stage .matrix-plot');
+  const box = await plot.boundingBox();
+  const at = { x: box.x + box.width * 0.3, y: box.y + box.height * 0.7 };
+  await page.mouse.move(at.x, at.y);
+  const cell = async () => (await page.locator('.readout').innerText()).match(/query \S+ (\d+)\s+→\s+key \S+ (\d+)/).slice(1).map(Number);
+  const under = await cell();
+  await page.keyboard.down('Control');
+  for (let i = 0; i < 8; i += 1) await page.mouse.wheel(0, -300);
+  await page.keyboard.up('Control');
+  await page.mouse.move(at.x + 1, at.y);
+  await ready(page);
+  const zoomed = await cell();
+  near(zoomed[0], under[0], 8, 'row under the pointer');
+  near(zoomed[1], under[1], 8, 'key under the pointer');
+  assert.ok((await page.locator('.stage .matrix-rows .matrix-label').count()) < 60);
+  await page.mouse.down();
+  await page.mouse.move(at.x + 120, at.y - 80, { steps: 6 });
+  await page.mouse.up();
+  await page.waitForTimeout(60);
+  await page.mouse.move(at.x, at.y);
+  await ready(page);
+  const panned = await cell();
+  assert.ok(panned[1] < zoomed[1] && panned[0] > zoomed[0], `${zoomed} then ${panned}`);
+  await page.getByRole('button', { name: 'Fit' }).click();
+  const picture = await page.locator('.stage .matrix-heat').evaluate((canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const colours = new Set();
+    for (let i = 0; i < data.length; i += 4) colours.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);
+    return colours.size;
+  });
+  assert.ok(picture > 40, `${picture} colours`);
+  await after(page, () => page.locator('.head').nth(0).click());
+  assert.match(await page.locator('.stage-title').innerText(), /Head 1/);
+  assert.match(await page.locator('.caption').innerText(), /looks at/);
+  await closed(page);
+});
+
+test('the lesson drives the real controls, step by step, and can be left', async () => {
+  const page = await browser.open();
+  await press(page, 'Lesson in seven steps');
+  const names = [];
+  for (let step = 0; step < 7; step += 1) {
+    names.push(await page.locator('.lesson h1').innerText());
+    assert.equal(await page.locator('.lesson math').count(), 1);
+    if (step === 2) {
+      await press(page, 'without dividing');
+      assert.equal(await page.getByLabel('Divide scores by √d').isChecked(), false);
+      await press(page, 'dividing by √d');
+      assert.equal(await page.getByLabel('Divide scores by √d').isChecked(), true);
+    }
+    if (step === 3) {
+      assert.equal(await page.getByLabel('like GPT').isChecked(), true);
+      await press(page, 'no mask');
+      assert.equal(await page.getByLabel('like BERT').isChecked(), true);
+    }
+    if (step < 6) await press(page, 'Next');
+  }
+  assert.deepEqual(names.map((name) => name.slice(0, 2)), ['1.', '2.', '3.', '4.', '5.', '6.', '7.']);
+  await press(page, 'Leave the lesson');
+  assert.equal(await page.locator('.lesson').isVisible(), false);
+  await closed(page);
+});
+
+test('comparison: two panes, one cursor, and their difference', async () => {
+  const page = await browser.open();
+  await press(page, 'Compare with another setting');
+  assert.equal(await page.locator('.pane').count(), 3);
+  const scores = headScores('same', DEFAULT_TOKENS, 4);
+  const [first, second] = [softmaxRows(scores, causal), softmaxRows(scores)];
+  for (const [pane, weights] of [[0, first], [1, second]]) {
+    const at = 3 * Math.round(255 * weights[8][1]);
+    const pixel = await cellPixel(page, `.pane:nth-child(${pane + 1}) .matrix-heat`, { rows: N, cols: N, row: 8, col: 1, dx: 0.3, dy: 0.3 });
+    pixel.forEach((x, c) => near(x, colorTable('cividis')[at + c], 4, `pane ${pane}`));
+  }
+  const box = await page.locator('.pane').nth(1).locator('.matrix-plot').boundingBox();
+  await after(page, () => page.mouse.move(box.x + (11.5 * box.width) / N, box.y + (1.5 * box.height) / N));
+  for (let pane = 0; pane < 3; pane += 1) assert.match(await page.locator('.pane').nth(pane).locator('.matrix-label.is-query').innerText(), /cat/);
+  await after(page, () => page.getByRole('tab', { name: 'Difference' }).click());
+  await page.mouse.move(2, 2);
+  assert.match(await page.locator('.readout').innerText(), new RegExp(`difference ${(first[8][1] - second[8][1]).toFixed(3)}`));
+  await press(page, 'Close the comparison');
+  assert.equal(await page.locator('.pane').count(), 0);
+  await closed(page);
+});
+
+test('tables: change one number by keyboard, see what moved, undo; nonsense is refused beside the table', async () => {
+  const page = await browser.open();
+  await open(page, 'The numbers');
+  const cell = page.locator('.numbers td[data-row="8"][data-col="1"]');
+  await cell.click();
+  await page.keyboard.type('4');
+  await after(page, () => page.keyboard.press('Enter'));
+  assert.equal(await cell.innerText(), '4.00');
+  assert.match(await page.locator('.edited-count').innerText(), /^1 number changed/);
+  assert.doesNotMatch(await page.locator('.readout').innerText(), /weight 0\.470/);
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('abc');
+  await page.keyboard.press('Enter');
+  assert.match(await page.locator('.tables .problem').innerText(), /“abc” is not a number/);
+  assert.equal(await cell.innerText(), '4.00');
+  await press(page, 'Show what moved');
+  const rows = await page.locator('.pane').nth(2).locator('.matrix-heat').evaluate((canvas, n) => {
+    const context = canvas.getContext('2d');
+    return Array.from({ length: n }, (_, i) => new Set(Array.from({ length: i + 1 }, (__, j) => context.getImageData(Math.floor(((j + 0.4) * canvas.width) / n), Math.floor(((i + 0.4) * canvas.height) / n), 1, 1).data.join())).size);
+  }, N);
+  rows.forEach((colours, i) => assert.ok(i === 8 ? colours > 1 : colours === 1, `row ${i}: ${colours} colours`));
+  await press(page, 'Undo all changes');
+  await press(page, 'Close the comparison');
+  assert.match(await page.locator('.readout').innerText(), /weight 0\.470/);
+  await closed(page);
+});
+
+test('tables: a pasted block', async () => {
+  const page = await browser.open();
+  await open(page, 'The numbers');
+  await page.locator('.numbers td[data-row="2"][data-col="3"]').click();
+  await after(page, () => page.evaluate(() => {
+    const data = new DataTransfer();
+    data.setData('text', '1.5\t2.5\n-3\t4');
+    document.activeElement.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+  }));
+  const shown = await Promise.all([[2, 3], [2, 4], [3, 3], [3, 4]].map(([r, c]) => page.locator(`.numbers td[data-row="${r}"][data-col="${c}"]`).innerText()));
+  assert.deepEqual(shown, ['1.50', '2.50', '−3.00', '4.00']);
+  await closed(page);
+});
+
+/** q, k, v [heads, n, d] of normal numbers, and their weights in float64. */
+function tensors(heads, n, d, seed) {
+  const normal = normals(seed);
+  const make = () => Array.from({ length: heads * n * d }, () => Math.fround(normal()));
+  const [q, k, v] = [make(), make(), make()];
+  const weights = Array.from({ length: heads }, (_, h) => softmaxRows(Array.from({ length: n }, (__, i) => Array.from({ length: n }, (___, j) => {
+    let s = 0;
+    for (let f = 0; f < d; f += 1) s += q[(h * n + i) * d + f] * k[(h * n + j) * d + f];
+    return s / Math.sqrt(d);
+  }))));
+  const output = weights.flatMap((rows, h) => rows.flatMap((row) => Array.from({ length: d }, (_, f) => row.reduce((sum, a, j) => sum + a * v[(h * n + j) * d + f], 0))));
+  return { q, k, v, weights, output };
+}
+
+async function give(page, files) {
+  if (!(await page.locator('dialog').isVisible())) await page.getByRole('button', { name: 'Open your tensors' }).click();
+  await page.setInputFiles('#files', Object.entries(files).map(([name, bytes]) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(bytes) })));
+}
+
+for (const [kind, make] of [
+  ['.npz', ({ q, k, v, output }) => ({ 'a.npz': npz({ q: npy(q, [3, 7, 4]), k: npy(k, [3, 7, 4]), v: npy(v, [3, 7, 4]), o: npy(output, [3, 7, 4]) }) })],
+  ['.npy', ({ q, k, v, output }) => ({ 'q.npy': npy(q, [1, 3, 7, 4], { descr: '<f8' }), 'k.npy': npy(k, [3, 7, 4]), 'v.npy': npy(v, [3, 7, 4]), 'o.npy': npy(output, [3, 7, 4]) })],
+  ['.safetensors', ({ q, k, v, output }) => ({ 'a.safetensors': safetensors({ 'layers.0.q': ['F32', [3, 7, 4], q], 'layers.0.k': ['F32', [3, 7, 4], k], 'layers.0.v': ['F32', [3, 7, 4], v], 'layers.0.out': ['F32', [3, 7, 4], output] }) })],
+]) {
+  test(`own tensors from ${kind}: every head's weights, and the given output agrees`, async () => {
+    const page = await browser.open();
+    const made = tensors(3, 7, 4, 11);
+    await give(page, make(made));
+    await press(page, 'Show');
+    assert.equal(await page.locator('.head').count(), 3);
+    for (let head = 0; head < 3; head += 1) {
+      await after(page, () => page.locator('.head').nth(head).click());
+      for (const [row, col] of [[0, 0], [3, 5], [6, 2]]) {
+        const at = 3 * Math.round(255 * made.weights[head][row][col]);
+        const pixel = await cellPixel(page, '.stage .matrix-heat', { rows: 7, cols: 7, row, col });
+        pixel.forEach((x, c) => near(x, colorTable('cividis')[at + c], 4, `head ${head}, ${row} ${col}`));
+      }
+    }
+    assert.match(await page.locator('.agreement').innerText(), /Your output agrees/);
+    await after(page, () => page.getByLabel('like GPT').check());
+    assert.match(await page.locator('.agreement').innerText(), /does not agree/);
+    await closed(page);
+  });
+}
+
+test('ready-made weights with tokens, as BertViz takes them', async () => {
+  const page = await browser.open();
+  const { weights } = tensors(2, 3, 4, 5);
+  await give(page, { 'w.json': json({ attention: [weights], tokens: ['<b>one</b>', 'two', 'three'] }) });
+  await press(page, 'Show');
+  assert.deepEqual(await page.locator('.word .word-text').allInnerTexts(), ['<b>one</b>', 'two', 'three']);
+  const pixel = await cellPixel(page, '.stage .matrix-heat', { rows: 3, cols: 3, row: 2, col: 1 });
+  pixel.forEach((x, c) => near(x, colorTable('cividis')[3 * Math.round(255 * weights[0][2][1]) + c], 4, 'cell'));
+  assert.equal(await page.getByRole('tab').count(), 1);
+  await closed(page);
+});
+
+test('broken files: a plain message, and the page goes on as it was', async () => {
+  const page = await browser.open();
+  const good = npy([1, 2, 3, 4], [2, 2]);
+  const bad = [
+    [{ 'q.npy': good.subarray(0, good.length - 3) }, /cut off/],
+    [{ 'q.npz': good }, /not a \.npz/],
+    [{ 'q.safetensors': good }, /ends inside its header|not a/],
+    [{ 'q.json': new TextEncoder().encode('{"q": [[1], [2, 3]]}') }, /ragged/],
+    [{ 'q.npy': npy([1], [2 ** 30, 2 ** 30]) }, /more numbers than fit/],
+    [{ 'notes.txt': new TextEncoder().encode('hello') }, /only \.npy/],
+  ];
+  for (const [files, message] of bad) {
+    await give(page, files);
+    await page.locator('dialog .problem:not(:empty)').waitFor();
+    assert.match(await page.locator('dialog .problem').innerText(), message);
+  }
+  await give(page, { 'q.npy': npy([1, NaN, 3, 4], [2, 2]), 'k.npy': good, 'v.npy': good });
+  await page.getByRole('button', { name: 'Show', exact: true }).click();
+  await page.locator('dialog .problem:not(:empty)').waitFor();
+  assert.match(await page.locator('dialog .problem').innerText(), /q holds NaN/);
+  await page.keyboard.press('Escape');
+  assert.match(await page.locator('.readout').innerText(), /weight 0\.470/);
+  await closed(page);
+});
+
+test('out: .npy, CSV, JSON, SVG and PNG hold what is shown', async () => {
+  const page = await browser.open();
+  await open(page, 'Save and share');
+  const take = async (name) => {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.locator('.save').getByRole('button', { name, exact: true }).click()]);
+    return readFile(await download.path());
+  };
+  const weights = softmaxRows(headScores('same', DEFAULT_TOKENS, 4), causal);
+  const { shape, read } = readNpy(new Uint8Array(await take('.npy')));
+  assert.deepEqual(shape, [N, N]);
+  read().forEach((a, at) => near(a, weights[Math.floor(at / N)][at % N], 1e-5, '.npy'));
+  const csv = (await take('CSV')).toString().trim().split('\r\n').map((line) => line.split(','));
+  assert.equal(csv[0][2], 'cat');
+  near(Number(csv[9][2]), weights[8][1], 1e-5, 'CSV');
+  assert.equal(csv[1][2], '', 'a hidden cell has no number');
+  const saved = JSON.parse(await take('JSON'));
+  near(saved.matrix[8][1], weights[8][1], 1e-5, 'JSON');
+  const svg = (await take('SVG')).toString();
+  assert.equal((svg.match(/<rect/g) ?? []).length, N * N + 2);
+  assert.match(svg, /cat 9, cat 2: 0\.4698/);
+  const png = await take('PNG');
+  assert.equal(png.readUInt32BE(16), (Math.round((640 / N) * N * 2) + (96 + 24) * 2));
+  assert.ok(inflateSync(pngData(png)).some((byte) => byte !== 0));
+  await closed(page);
+});
+
+function pngData(png) {
+  const parts = [];
+  for (let at = 8; at < png.length;) {
+    const length = png.readUInt32BE(at);
+    if (png.toString('latin1', at + 4, at + 8) === 'IDAT') parts.push(png.subarray(at + 8, at + 8 + length));
+    at += 12 + length;
+  }
+  return Buffer.concat(parts);
+}
+
+test('a saved JSON opens again as the same state', async () => {
+  const page = await browser.open();
+  await after(page, () => page.locator('#text').fill('to be or not to be'));
+  await after(page, () => page.getByLabel('like BERT').check());
+  await open(page, 'Save and share');
+  const [download] = await Promise.all([page.waitForEvent('download'), page.locator('.save').getByRole('button', { name: 'JSON', exact: true }).click()]);
+  const bytes = await readFile(await download.path());
+  const other = await browser.open();
+  await after(other, () => give(other, { 'saved.json': bytes }));
+  await other.locator('dialog').waitFor({ state: 'hidden' });
+  await ready(other);
+  assert.equal(await other.locator('#text').inputValue(), 'to be or not to be');
+  assert.ok(await other.getByLabel('like BERT').isChecked());
+  await other.context().close();
+  await closed(page);
+});
+
+test('the link restores the state; a hostile one is refused in words', async () => {
+  const page = await browser.open();
+  await after(page, () => page.locator('#text').fill('<img/src=x/onerror=window.hit=1> & "co"'));
+  await after(page, () => page.locator('.head').nth(2).click());
+  await after(page, () => page.getByRole('tab', { name: 'Scores' }).click());
+  await page.waitForTimeout(500);
+  const hash = await page.evaluate(() => location.hash);
+  const other = await browser.open({ hash });
+  assert.equal(await other.locator('#text').inputValue(), '<img/src=x/onerror=window.hit=1> & "co"');
+  assert.match(await other.locator('.stage-title').innerText(), /Head 3/);
+  assert.equal(await other.getByRole('tab', { name: 'Scores' }).getAttribute('aria-selected'), 'true');
+  assert.equal(await other.evaluate(() => window.hit), undefined);
+  await other.context().close();
+  const hostile = await browser.open({ hash: '#v=1&heads=1000000000&mask=<script>alert(1)</script>&text=a%20b' });
+  assert.match(await hostile.locator('.notice').innerText(), /could not be understood.*heads, mask/);
+  assert.equal(await hostile.locator('.head').count(), 4);
+  assert.equal(await hostile.locator('.word').count(), 2);
+  await hostile.context().close();
+  await closed(page);
+});
+
+test('typing fast: 60 characters, and the picture is that of the last one', async () => {
+  const page = await browser.open();
+  await page.locator('#text').fill('');
+  const sentence = 'one two three one two three one two three one two three four';
+  await after(page, () => page.locator('#text').pressSequentially(sentence, { delay: 5 }));
+  const tokens = sentence.split(' ');
+  assert.deepEqual(await page.locator('.word .word-text').allInnerTexts(), tokens);
+  const expected = softmaxRows(headScores('same', tokens, 4), causal);
+  const readout = await page.locator('.readout').innerText();
+  const [, row, col, weight] = readout.match(/query \S+ (\d+)\s+→\s+key \S+ (\d+)\s+weight ([\d.]+)/);
+  near(Number(weight), expected[row - 1][col - 1], 6e-4, readout);
+  await closed(page);
+});
+
+test('touch at 390 pixels: tap a word, a head, a cell', async () => {
+  const page = await browser.open({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  await after(page, () => page.locator('.word').nth(4).tap());
+  assert.match(await page.locator('.caption').innerText(), /the\s*5 looks at/);
+  await after(page, () => page.locator('.head').nth(0).tap());
+  assert.match(await page.locator('.stage-title').innerText(), /Head 1/);
+  const plot = page.locator('.stage .matrix-plot');
+  await plot.scrollIntoViewIfNeeded();
+  const box = await plot.boundingBox();
+  await after(page, () => page.touchscreen.tap(box.x + (7.5 * box.width) / N, box.y + (8.5 * box.height) / N));
+  assert.match(await page.locator('.readout').innerText(), /query cat 9\s+→\s+key the 8\s+weight 0\.872/);
+  await closed(page);
+});
+
+test('reduced motion: nothing moves by itself', async () => {
+  const page = await browser.open({ reducedMotion: 'reduce' });
+  await press(page, 'Decoding');
+  await after(page, () => page.locator('.head').nth(1).click());
+  assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+  await closed(page);
+});
+
+test('the theme switch holds over a reload, and changes the picture', async () => {
+  const page = await browser.open();
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await paper();
+  await page.getByLabel('Theme').selectOption('dark');
+  assert.notEqual(await paper(), light);
+  await page.reload();
+  await ready(page);
+  assert.notEqual(await paper(), light);
+  assert.equal(await page.getByLabel('Theme').inputValue(), 'dark');
+  await closed(page);
+});
+
+test('changes are announced, once things have come to rest', async () => {
+  const page = await browser.open();
+  await after(page, () => page.locator('.head').nth(3).click());
+  await page.waitForTimeout(700);
+  assert.equal(await page.locator('output[aria-live=polite]').first().innerText(), 'Head 4, First word: entropy 0.65 bits. cat 9 looks most at The 1: 87 %.');
+  await closed(page);
+});
