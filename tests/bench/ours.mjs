@@ -7,16 +7,12 @@ export function ours(attn, { row, query, key, value, x, state }) {
   switch (kind) {
     case 'layer': {
       const layer = attn.multiHeadAttention({ embedDim: heads * headDim, numHeads: heads, state });
-      return { run: () => layer.forward(x, null, null, { needWeights: false }), result, dispose: () => layer.free?.() };
+      return { run: () => layer.forward(x, null, null, { needWeights: false }), result, dispose: () => layer.free() };
     }
     case 'held': {
-      if (typeof attn.kvCache === 'function') {
-        const cache = attn.kvCache({ batch: 1, numKvHeads: kvHeads, headDim, capacity: seqLenKv });
-        cache.append(key, value);
-        return { run: () => cache.attend(query), result, dispose: () => cache.free() };
-      }
-      const held = [key, value].map(({ data, shape }) => attn.tensor(shape).set(data));
-      return { run: () => attn.sdpa(query, ...held), result, dispose: () => held.forEach((tensor) => tensor.free()) };
+      const cache = attn.kvCache({ batch: 1, numKvHeads: kvHeads, headDim, capacity: seqLenKv });
+      cache.append(key, value);
+      return { run: () => cache.attend(query), result, dispose: () => cache.free() };
     }
     case 'weights':
       return { run: () => attn.sdpa(query, key, value, { returnWeights: true }), result };
