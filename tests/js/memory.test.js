@@ -183,6 +183,45 @@ eachVariant('more memory than there is: an error, nothing lost, and work goes on
   works(attn);
 });
 
+eachVariant('blocks of every size, taken and given back in any order, keep their contents apart', (attn) => {
+  const next = random(6);
+  const held = [];
+  const pick = (n) => Math.min(n - 1, Math.floor(((next() + 1) / 2) * n));
+  let most = 0;
+  for (let i = 1; i <= 4000; i++) {
+    if (held.length > 0 && (held.length > 60 || next() < -0.1)) {
+      const [{ t, number }] = held.splice(pick(held.length), 1);
+      assert.ok(t.data.every((x) => x === number), `block ${number} after ${i} steps`);
+      t.free();
+    } else {
+      const t = attn.tensor([1 + Math.floor(2 ** (4 + 8 * Math.abs(next() + next()) / 2))]);
+      assert.equal(t.data.byteOffset % 64, 0);
+      t.data.fill(i);
+      held.push({ t, number: i });
+    }
+    most = Math.max(most, held.reduce((sum, { t }) => sum + t.data.byteLength, 0));
+  }
+  for (const { t, number } of held) {
+    assert.ok(t.data.every((x) => x === number));
+    t.free();
+  }
+  // All is one block again, so that what was taken in pieces can be had whole.
+  const before = attn.memoryBytes;
+  attn.tensor([Math.floor(most / 4)]).free();
+  assert.equal(attn.memoryBytes, before);
+});
+
+eachVariant('4 GiB, less a little, can be had, given back and had again', (attn) => {
+  // A cache takes its memory without touching it: two blocks of 2.1 GB.
+  const all = () => attn.kvCache({ numKvHeads: 1, headDim: 1, capacity: 530e6 });
+  for (let round = 0; round < 3; round++) {
+    const cache = all();
+    for (let i = 0; i < 3; i++) assert.throws(all, { name: 'AttentionError', code: 'memory' });
+    works(attn);
+    cache.free();
+  }
+});
+
 eachVariant('tensors, layers and calls that come and go do not make memory grow', (attn) => {
   const x = tensor([1, 2, 33, 16], random(5));
   const round = () => {

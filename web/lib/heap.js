@@ -4,7 +4,6 @@
 import { STATUS } from './abi.js';
 import { AttentionError, MAX_INT, check, wrongSize } from './status.js';
 
-const ALIGNMENT = 64; // a cache line; workspaces need 16
 const VIEWS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u32: Uint32Array, bool: Uint8Array };
 
 // Tensors of the engine have a method of this name: (heap, argument's name) -> pointer, or an error.
@@ -70,14 +69,13 @@ export class Heap {
   }
 
   alloc(bytes) {
-    const rounded = Math.ceil(Math.max(bytes, 1) / ALIGNMENT) * ALIGNMENT;
-    const pointer = rounded < 2 ** 32 ? this.#invoke('aligned_alloc', ALIGNMENT, rounded) >>> 0 : 0;
+    const pointer = bytes < 2 ** 32 ? this.#invoke('wasm_alloc', bytes) >>> 0 : 0;
     if (pointer === 0) throw noMemory(bytes);
     return pointer;
   }
 
   free(pointer) {
-    if (pointer && !this.disposed) this.#module._free(pointer);
+    if (!this.disposed) this.#invoke('wasm_free', pointer);
   }
 
   view(type, pointer, length) {
