@@ -289,6 +289,91 @@ attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *dat
 attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64_data *data, size_t *bytes);
 attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data, const attn_exec *exec);
 
+/* ---- Gradients ------------------------------------------------------------------------------ */
+
+/* Gradients of attn_sdpa: how a loss changes with query, key, value and the additive masks, given
+ * how it changes with out. For each row i and key j that it sees:
+ *
+ *     weights[i][j]   = exp(scores[i][j] - logsumexp[i])                     computed once more
+ *     delta[i]        = sum_d grad_out[i][d] * out[i][d]
+ *     grad_scores     = weights[i][j] * (sum_d grad_out[i][d] * value[j][d] - delta[i])
+ *     grad_products   = grad_scores * scale * (1 - tanh(scale * query . key / softcap)^2)
+ *                                                                            without softcap: * 1
+ *     grad_query[i]   = sum_j grad_products[i][j] * key[j]
+ *     grad_key[j]     = sum_i grad_products[i][j] * query[i]
+ *     grad_value[j]   = sum_i weights[i][j] * grad_out[i]
+ *     grad_mask[i][j] = grad_scores[i][j]
+ *
+ * Dao 2023, FlashAttention-2, algorithm 2: no memory of seq_len_q * seq_len_kv elements but a
+ * mask's own gradient. A row with no visible key (logsumexp -inf) has gradient 0 and adds nothing
+ * to others. Keys outside the causal, window and length limits are not read and have gradient 0.
+ *
+ * An element of a gradient is the sum over all indices that its strides send there: with stride 0
+ * on the axes along which an input was broadcast, it is the gradient of that input. */
+
+/* Strides over [batch, num_heads, seq_len_q, seq_len_kv]. */
+typedef struct attn_mask_strides {
+    ptrdiff_t batch, head, query, key;
+} attn_mask_strides;
+
+/*   forward     the call whose gradients are wanted; scores_stage is not looked at
+ *   grad_out    default forward.out; stride 0 repeats
+ *   grad_query, grad_key, grad_value, grad_masks
+ *               default forward.query, .key, .value and .masks: each gradient lies as its input.
+ *               A mask that covers only some keys has gradients for those */
+typedef struct attn_sdpa_backward_desc {
+    attn_sdpa_desc forward;
+    attn_strides grad_out, grad_query, grad_key, grad_value;
+    attn_mask_strides grad_masks[2];
+} attn_sdpa_backward_desc;
+
+/* Copies *forward. Never fails. */
+void attn_sdpa_backward_desc_init(attn_sdpa_backward_desc *desc, const attn_sdpa_desc *forward);
+
+/* The tensors of one call. Gradients must not overlap each other or an input. NULL is allowed for
+ * alibi_slopes (off), for each gradient (not wanted), and for an input that has no element.
+ *   query, key, value, alibi_slopes
+ *               as in the forward call
+ *   out         what it gave, laid out by forward.out
+ *   logsumexp   what it gave, [batch, num_heads, seq_len_q]
+ *   grad_out    [batch, num_heads, seq_len_q, head_dim_v]
+ *   grad_query, grad_key, grad_value
+ *               shaped as query, key and value
+ *   grad_masks  of the masks of kind ATTN_MASK_ADD; the others have none (ATTN_ERR_OPTION) */
+typedef struct attn_sdpa_backward_f32_data {
+    const float *query, *key, *value, *alibi_slopes;
+    const float *out, *logsumexp, *grad_out;
+    float *grad_query, *grad_key, *grad_value;
+    float *grad_masks[2];
+} attn_sdpa_backward_f32_data;
+
+typedef struct attn_sdpa_backward_f64_data {
+    const double *query, *key, *value, *alibi_slopes;
+    const double *out, *logsumexp, *grad_out;
+    double *grad_query, *grad_key, *grad_value;
+    double *grad_masks[2];
+} attn_sdpa_backward_f64_data;
+
+/* Bytes of workspace and number of tasks that the call with these arguments needs; either pointer
+ * may be NULL. The f32 workspace grows with the number of threads, never with a sequence length;
+ * the f64 one is 0. */
+attn_status attn_sdpa_backward_f32_workspace(const attn_sdpa_backward_desc *desc,
+                                             const attn_sdpa_backward_f32_data *data,
+                                             const attn_threads *threads, size_t *bytes,
+                                             int32_t *num_tasks);
+attn_status attn_sdpa_backward_f64_workspace(const attn_sdpa_backward_desc *desc,
+                                             const attn_sdpa_backward_f64_data *data, size_t *bytes,
+                                             int32_t *num_tasks);
+
+/* float32, the fast path. The result does not depend on the number of threads. Error against
+ * attn_sdpa_backward_f64: at most about that of a plain float32 loop. */
+attn_status attn_sdpa_backward_f32(const attn_sdpa_backward_desc *desc,
+                                   const attn_sdpa_backward_f32_data *data, const attn_exec *exec);
+
+/* float64, the reference: one row at a time, in the order of the formula above, on one thread. */
+attn_status attn_sdpa_backward_f64(const attn_sdpa_backward_desc *desc,
+                                   const attn_sdpa_backward_f64_data *data, const attn_exec *exec);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,17 +1,9 @@
 /* The specification. Everything here is written to be read aloud, in double precision, one row at a
  * time; every other path of the library is compared with it. First the textbook form of one query,
  * then the same four passes with every option of attn_sdpa_desc. */
+#include "sdpa_reference.h"
+
 #include <math.h>
-
-#include "sdpa_common.h"
-
-/* sum_d a[d] * b[d] */
-static double dot(const double *a, const double *b, int32_t length) {
-    double sum = 0.0;
-    for (int32_t d = 0; d < length; d++)
-        sum += a[d] * b[d];
-    return sum;
-}
 
 /* Scores up to this size need no shift: exp lies within e^+-300, about 1e+-130, so that the sum of
  * any number of them is far from overflow, and what underflows is below 1e-170 of the largest. */
@@ -83,27 +75,11 @@ attn_status attn_attention_f64(int32_t seq_len_kv, int32_t head_dim, int32_t hea
     return ATTN_OK;
 }
 
-/* One query row of the call: batch element b, query head h, row i. */
-typedef struct row_position {
-    int32_t b, h, i;
-} row_position;
-
-static const double *kv_row(const double *base, const attn_strides *strides,
-                            const attn_sdpa_desc *desc, row_position at, int32_t j) {
-    const int32_t kv_head = at.h / (desc->num_heads / desc->num_kv_heads);
-    return base + at.b * strides->batch + kv_head * strides->head + j * strides->row;
-}
-
-/* scores[i][j] as far as `stage`:
- *
- *     scale * query[i] . key[j]                   ATTN_SCORES_RAW
- *     softcap * tanh(scores / softcap)            ATTN_SCORES_SOFTCAPPED
- *     - slope * |i + offset - j|, then the masks  ATTN_SCORES_MASKED */
-static double score(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, row_position at,
-                    int32_t j, int32_t stage) {
-    const double *query =
-        data->query + at.b * desc->query.batch + at.h * desc->query.head + at.i * desc->query.row;
-    double s = desc->scale * dot(query, kv_row(data->key, &desc->key, desc, at, j), desc->head_dim);
+double reference_score(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, row_position at,
+                       int32_t j, int32_t stage) {
+    const double *query = data->query + row_offset(&desc->query, at);
+    const double *key = data->key + kv_row_offset(&desc->key, desc, at, j);
+    double s = desc->scale * dot(query, key, desc->head_dim);
     if (stage == ATTN_SCORES_RAW)
         return s;
 
@@ -142,7 +118,8 @@ static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, r
 
     /* Pass 1: scores. Those of keys that are not visible are -inf. */
     for (int32_t j = 0; j < seq_len_kv; j++)
-        weights[j] = j >= lo && j < hi ? score(desc, data, at, j, ATTN_SCORES_MASKED) : -INFINITY;
+        weights[j] =
+            j >= lo && j < hi ? reference_score(desc, data, at, j, ATTN_SCORES_MASKED) : -INFINITY;
 
     /* The scores of the stage that was asked for. Before masking, the row has one for each key of
      * the batch element. */
@@ -151,7 +128,8 @@ static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, r
         for (int32_t j = 0; j < seq_len_kv; j++) {
             double s = weights[j];
             if (desc->scores_stage != ATTN_SCORES_MASKED)
-                s = j < kv_length ? score(desc, data, at, j, desc->scores_stage) : -INFINITY;
+                s = j < kv_length ? reference_score(desc, data, at, j, desc->scores_stage)
+                                  : -INFINITY;
             data->scores[row * seq_len_kv + j] = s;
         }
     }
@@ -170,13 +148,12 @@ static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, r
 
     /* Pass 4: out[d] = sum_j weights[j] * value[j][d]. A row without any weight is 0. */
     if (data->out) {
-        double *out =
-            data->out + at.b * desc->out.batch + at.h * desc->out.head + at.i * desc->out.row;
+        double *out = data->out + row_offset(&desc->out, at);
         for (int32_t d = 0; d < desc->head_dim_v; d++) {
             double sum = 0.0;
             if (logsumexp != -INFINITY)
                 for (int32_t j = lo; j < hi; j++)
-                    sum += weights[j] * kv_row(data->value, &desc->value, desc, at, j)[d];
+                    sum += weights[j] * data->value[kv_row_offset(&desc->value, desc, at, j) + d];
             out[d] = sum;
         }
     }
