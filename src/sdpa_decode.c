@@ -6,15 +6,54 @@
  *         for each row, over the keys of the block that it may read
  *             s[j]   <- scale log2(e) key[j] . query          softcap, ALiBi, masks
  *             max, sum <- online softmax, s <- 2^(s - max)
- *             out[d] <- out[d] + sum_j s[j] value[j][d] */
+ *             out[d] <- out[d] + sum_j s[j] value[j][d]
+ *
+ * Where keys or values hold tiny numbers, a scaled copy of the block is read instead. */
 #include <math.h>
 #include <string.h>
 
 #include "kernels/softmax_f32.h"
+#include "kernels/tiny_f32.h"
 #include "sdpa_f32.h"
 #include "simd/f32x4.h"
 
 #define DECODE_KEYS 64
+
+/* A block of keys or of values of one key/value head, and where it is read. */
+typedef struct source {
+    const float *rows; /* of the head: [seq_len_kv, depth] */
+    ptrdiff_t stride;
+    int32_t depth;
+    float *copy; /* [DECODE_KEYS, depth] */
+    bool tiny;
+    int exponent; /* of the copies, where largest > 0 */
+    float largest, cut;
+} source;
+
+/* Looks for numbers below limit and, when the first are found among the keys first .. end - 1, says
+ * how copies are to be scaled. True: just found. */
+static bool finds_tiny(source *s, int32_t block, int32_t keys, float limit, int target,
+                       int32_t first, int32_t end) {
+    if (s->tiny || !has_tiny_f32(keys, s->depth, s->rows + block * s->stride, s->stride, limit))
+        return false;
+    s->tiny = true;
+    s->largest = largest_f32(end - first, s->depth, s->rows + first * s->stride, s->stride);
+    if (s->largest == INFINITY)
+        s->largest = 0.0f;
+    s->exponent = rescale_exponent(s->largest, target);
+    return true;
+}
+
+static const float *take_block(const source *s, int32_t block, int32_t keys, ptrdiff_t *stride) {
+    const float *from = s->rows + block * s->stride;
+    *stride = s->stride;
+    if (s->largest == 0.0f)
+        return from;
+    for (int32_t j = 0; j < keys; j++)
+        rescale_f32(s->depth, from + j * s->stride, s->exponent, s->cut, s->copy + j * s->depth);
+    *stride = s->depth;
+    return s->copy;
+}
 
 static void run_task(void *context, int32_t task, int32_t thread) {
     const sdpa_call *call = context;
@@ -23,11 +62,22 @@ static void run_task(void *context, int32_t task, int32_t thread) {
     const int32_t rows = (int32_t)call->plan.stacked_rows;
     const int32_t group = desc->num_heads / desc->num_kv_heads;
     const int32_t batch = task / desc->num_kv_heads, kv_head = task % desc->num_kv_heads;
-    const float *key = call->data->key + batch * desc->key.batch + kv_head * desc->key.head;
-    const float *value = call->data->value + batch * desc->value.batch + kv_head * desc->value.head;
 
     float *queries = call->workspace + (size_t)thread * call->plan.thread_floats;
     float *outs = queries + (ptrdiff_t)rows * head_dim;
+    source key = {
+        .rows = call->data->key + batch * desc->key.batch + kv_head * desc->key.head,
+        .stride = desc->key.row,
+        .depth = head_dim,
+        .copy = outs + (ptrdiff_t)rows * head_dim_v,
+    };
+    source value = {
+        .rows = call->data->value + batch * desc->value.batch + kv_head * desc->value.head,
+        .stride = desc->value.row,
+        .depth = head_dim_v,
+        .copy = key.copy + (ptrdiff_t)DECODE_KEYS * head_dim,
+        .cut = TINY_VALUE,
+    };
     float scores[DECODE_KEYS];
     int32_t head[DECODE_ROWS], query[DECODE_ROWS], row_first[DECODE_ROWS], row_end[DECODE_ROWS];
     softmax_row state[DECODE_ROWS];
@@ -48,31 +98,54 @@ static void run_task(void *context, int32_t task, int32_t thread) {
         state[r] = (softmax_row){-INFINITY, 0.0f};
     }
     memset(outs, 0, sizeof(float) * (size_t)rows * (size_t)head_dim_v);
+    /* In pieces of two vectors, so that every element is looked at. Tiny queries make the keys
+     * count as tiny, too: only their products matter. */
+    const float key_limit =
+        has_tiny_f32(rows * head_dim / PANEL, PANEL, queries, PANEL, TINY_FACTOR) ? INFINITY
+                                                                                  : TINY_FACTOR;
 
-    for (int32_t b = first / DECODE_KEYS * DECODE_KEYS; b < end; b += DECODE_KEYS)
+    for (int32_t b = first / DECODE_KEYS * DECODE_KEYS; b < end; b += DECODE_KEYS) {
+        const int32_t block = max32(b, first), block_keys = min32(b + DECODE_KEYS, end) - block;
+        if (finds_tiny(&key, block, block_keys, key_limit, 0, first, end) && key.largest > 0.0f) {
+            rescale_f32(1, &key.largest, key.exponent, 0x1p-126f, &key.largest);
+            key.cut = key.largest * TINY_CUT;
+            rescale_f32(rows * head_dim, queries, -key.exponent, 0x1p-126f, queries);
+            for (int32_t r = 0; r < rows; r++)
+                settle_row_f32(head_dim, queries + r * head_dim, key.largest);
+        }
+        if (finds_tiny(&value, block, block_keys, TINY_VALUE, VALUE_EXPONENT, first, end)) {
+            if (value.exponent <= 0)
+                value.largest = 0.0f;
+            else
+                rescale_f32(rows * head_dim_v, outs, value.exponent, 0x1p-126f, outs);
+        }
+        ptrdiff_t key_stride, value_stride;
+        const float *keys = take_block(&key, block, block_keys, &key_stride);
+        const float *values = take_block(&value, block, block_keys, &value_stride);
         for (int32_t r = 0; r < rows; r++) {
             const int32_t from = max32(b, row_first[r]);
-            const int32_t keys = min32(b + DECODE_KEYS, row_end[r]) - from;
-            if (keys <= 0)
+            const int32_t count = min32(b + DECODE_KEYS, row_end[r]) - from;
+            if (count <= 0)
                 continue;
-            dot_rows_f32(keys, head_dim, key + from * desc->key.row, desc->key.row,
+            dot_rows_f32(count, head_dim, keys + (from - block) * key_stride, key_stride,
                          queries + (ptrdiff_t)r * head_dim, scores);
-            for (int32_t j = keys; j % 4 != 0; j++)
-                scores[j] = -INFINITY;
             if (call->adjusts) {
-                const score_block block = {scores, batch, 1, &head[r], &query[r], from, keys};
-                scores_softcap(call, &block);
-                scores_bias(call, &block);
-                scores_to_log2(&block);
-                for (int32_t j = keys; j % 4 != 0; j++)
-                    scores[j] = -INFINITY;
+                for (int32_t j = count; j % 4 != 0; j++)
+                    scores[j] = 0.0f;
+                const score_block s = {scores, batch, 1, &head[r], &query[r], from, count};
+                scores_softcap(call, &s);
+                scores_bias(call, &s);
+                scores_to_log2(&s);
             }
+            for (int32_t j = count; j % 4 != 0; j++)
+                scores[j] = -INFINITY;
             float *out = outs + (ptrdiff_t)r * head_dim_v;
-            softmax_row_f32(&state[r], keys, scores, head_dim_v, out);
+            softmax_row_f32(&state[r], count, scores, head_dim_v, out);
             if (call->data->out)
-                sum_rows_f32(keys, head_dim_v, value + from * desc->value.row, desc->value.row,
-                             scores, out);
+                sum_rows_f32(count, head_dim_v, values + (from - block) * value_stride,
+                             value_stride, scores, out);
         }
+    }
 
     for (int32_t r = 0; r < rows; r++) {
         const float factor = softmax_row_factor(&state[r]);
@@ -80,13 +153,16 @@ static void run_task(void *context, int32_t task, int32_t thread) {
             float *to = call->data->out + batch * desc->out.batch + head[r] * desc->out.head +
                         query[r] * desc->out.row;
             const float *out = outs + (ptrdiff_t)r * head_dim_v;
+            const float unscale = value.largest > 0.0f ? ldexpf(1.0f, -value.exponent) : 1.0f;
             /* A row that saw nothing is 0 even where 0 times a removed key's value was NaN. */
             for (int32_t d = 0; d < head_dim_v; d++)
-                to[d] = factor == 0.0f ? 0.0f : out[d] * factor;
+                to[d] = factor == 0.0f ? 0.0f : out[d] * factor * unscale;
         }
-        if (call->data->logsumexp)
-            call->data->logsumexp[((ptrdiff_t)batch * desc->num_heads + head[r]) * desc->seq_len_q +
-                                  query[r]] = softmax_logsumexp(state[r].max, state[r].sum);
+        if (call->data->logsumexp) {
+            const ptrdiff_t at = (ptrdiff_t)batch * desc->num_heads + head[r];
+            call->data->logsumexp[at * desc->seq_len_q + query[r]] =
+                softmax_logsumexp(state[r].max, state[r].sum);
+        }
     }
 }
 
@@ -94,13 +170,14 @@ void sdpa_plan_decode(const sdpa_call *call, sdpa_plan *plan) {
     const attn_sdpa_desc *desc = call->desc;
     const uint64_t rows =
         (uint64_t)(desc->num_heads / desc->num_kv_heads) * (uint64_t)desc->seq_len_q;
+    const uint64_t depth = (uint64_t)desc->head_dim + (uint64_t)desc->head_dim_v;
     *plan = (sdpa_plan){
         .run_task = run_task,
         .stacked_rows = (int64_t)rows,
         .block_rows = (int32_t)rows,
         .blocks = 1,
         .num_tasks = (int64_t)desc->batch * desc->num_kv_heads,
-        .thread_floats =
-            (rows * ((uint64_t)desc->head_dim + (uint64_t)desc->head_dim_v) + 3) & ~(uint64_t)3,
+        /* queries and outputs; copies of a block of keys and of values */
+        .thread_floats = ((rows + DECODE_KEYS) * depth + 3) & ~(uint64_t)3,
     };
 }

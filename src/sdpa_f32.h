@@ -31,6 +31,13 @@ typedef struct sdpa_call {
     bool adjusts;
 } sdpa_call;
 
+/* A key, a query or (with the smallest weight, 2^-100) a value below these can make a product
+ * subnormal. */
+#define TINY_FACTOR 0x1p-63f
+#define TINY_VALUE 0x1p-26f
+/* Values that hold tiny ones are scaled up to this exponent: sums stay finite. */
+#define VALUE_EXPONENT 60
+
 /* The plans of a checked call with at least one row. tiled: any call; decode: at most DECODE_ROWS
  * stacked rows and neither weights nor scores. */
 #define DECODE_ROWS 4

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "kernels/softmax_f32.h"
+#include "kernels/tiny_f32.h"
 #include "sdpa_f32.h"
 #include "simd/f32x4.h"
 
@@ -130,28 +131,27 @@ static bool all_finite(const float *x, int count) {
     return f32x4_sum(acc) == 0.0f;
 }
 
-/* out[d][0..8) += sum_j value[j][d] w[j][0..8) over keys first .. first + keys - 1. A key that only
- * some of the rows may read has weight 0 for the others; where its value is NaN or infinite, 0
- * times it would leak into them, so it is then added row by row. */
-static void add_values(const sdpa_call *c, const panel *p, const float *value, int32_t first,
-                       int keys, const float *w, float *out) {
+/* out[d][0..8) += sum_j value[j][d] w[j][0..8) over keys first .. first + keys - 1; value is that
+ * of key first. A key that only some of the rows may read has weight 0 for the others; where its
+ * value is NaN or infinite, 0 times it would leak into them, so it is then added row by row. */
+static void add_values(const sdpa_call *c, const panel *p, const float *value, ptrdiff_t stride,
+                       int32_t first, int keys, const float *w, float *out) {
     const int depth = c->desc->head_dim_v;
-    const ptrdiff_t stride = c->desc->value.row;
     const int32_t end = first + keys;
     bool leaks = false;
     for (int32_t key = first; key < end && !leaks; key++) {
         if (key >= p->all_first && key < p->all_end)
             key = min32(p->all_end, end) - 1;
         else
-            leaks = !all_finite(value + key * stride, depth);
+            leaks = !all_finite(value + (key - first) * stride, depth);
     }
     if (!leaks) {
-        product_add_f32(depth, keys, value + first * stride, stride, w, out);
+        product_add_f32(depth, keys, value, stride, w, out);
         return;
     }
     const int32_t inner_first = min32(max32(first, p->all_first), end);
     const int32_t inner_end = max32(min32(end, p->all_end), inner_first);
-    product_add_f32(depth, inner_end - inner_first, value + inner_first * stride, stride,
+    product_add_f32(depth, inner_end - inner_first, value + (inner_first - first) * stride, stride,
                     w + (inner_first - first) * PANEL, out);
     for (int32_t key = first; key < end; key++) {
         if (key >= inner_first && key < inner_end)
@@ -159,7 +159,8 @@ static void add_values(const sdpa_call *c, const panel *p, const float *value, i
         for (int r = 0; r < PANEL; r++)
             if (key >= p->first[r] && key < p->end[r])
                 for (int d = 0; d < depth; d++)
-                    out[d * PANEL + r] += w[(key - first) * PANEL + r] * value[key * stride + d];
+                    out[d * PANEL + r] +=
+                        w[(key - first) * PANEL + r] * value[(key - first) * stride + d];
     }
 }
 
@@ -176,134 +177,270 @@ static void fill_rows(const sdpa_call *c, int32_t batch, const panel *p, int32_t
     }
 }
 
-static void store_outputs(const sdpa_call *c, int32_t batch, const panel *p,
-                          const softmax_state *state, float *out) {
+/* A run of packed tiles starts at a tile: the keys that a panel computes, from a block's. */
+static int32_t tile_floor(int32_t key, int32_t block_first) {
+    return block_first + (key - block_first) / TILE_ROWS * TILE_ROWS;
+}
+
+typedef struct task {
+    const sdpa_call *call;
+    int32_t batch, kv_head;
+    const float *key, *value; /* of the key/value head: [seq_len_kv, head_dim], [.., head_dim_v] */
+    int32_t num_panels;
+    int32_t first, end; /* keys that some row sees lie in here */
+    panel panels[MAX_PANELS];
+    softmax_state states[MAX_PANELS];
+    float *queries; /* [num_panels][head_dim][PANEL] */
+    float *outs;    /* [num_panels][head_dim_v][PANEL] */
+    float *packed;  /* [BLOCK_KV * head_dim] */
+    float *values;  /* [BLOCK_KV, head_dim_v], for scaled ones */
+    float *scores;  /* [BLOCK_KV, PANEL], or [num_panels][seq_len_kv, PANEL] where they are kept */
+    /* Whether queries and keys, or values, were found to hold tiny numbers, and what was done then.
+     */
+    bool tiny_factors, tiny_values;
+    float key_cut;
+    int key_exponent, value_exponent;
+} task;
+
+static void open_task(task *t, const sdpa_call *c, int32_t index, int32_t thread) {
     const attn_sdpa_desc *desc = c->desc;
-    float factor[PANEL];
-    softmax_factors(state, factor);
+    const int32_t head_dim = desc->head_dim, head_dim_v = desc->head_dim_v;
+    const int32_t stack = index / c->plan.blocks;
+    /* The last rows first: under a causal mask they are the longest, and the short ones then fill
+     * the gaps. */
+    const int32_t block = c->plan.blocks - 1 - index % c->plan.blocks;
+    t->call = c;
+    t->batch = stack / desc->num_kv_heads;
+    t->kv_head = stack % desc->num_kv_heads;
+    t->key = c->data->key + t->batch * desc->key.batch + t->kv_head * desc->key.head;
+    t->value = c->data->value + t->batch * desc->value.batch + t->kv_head * desc->value.head;
+
+    t->queries = c->workspace + (size_t)thread * c->plan.thread_floats;
+    t->outs = t->queries + (size_t)c->plan.block_rows * head_dim;
+    t->packed = t->outs + (size_t)c->plan.block_rows * head_dim_v;
+    t->values = t->packed + (size_t)BLOCK_KV * head_dim;
+    t->scores = t->values + (size_t)BLOCK_KV * head_dim_v;
+    t->tiny_factors = t->tiny_values = false;
+    t->key_exponent = t->value_exponent = 0;
+
+    const int64_t first_row = (int64_t)block * c->plan.block_rows;
+    const int64_t left = c->plan.stacked_rows - first_row;
+    const int32_t rows = left < c->plan.block_rows ? (int32_t)left : c->plan.block_rows;
+    t->num_panels = (rows + PANEL - 1) / PANEL;
+    t->first = desc->seq_len_kv;
+    t->end = 0;
+    for (int32_t n = 0; n < t->num_panels; n++) {
+        panel *p = &t->panels[n];
+        fill_panel(c, t->batch, t->kv_head, first_row + n * PANEL, p);
+        if (shows_every_key(c)) {
+            p->any_first = 0;
+            p->any_end = sdpa_kv_length(desc, t->batch);
+        }
+        if (p->any_first < p->any_end) {
+            t->first = min32(t->first, p->any_first);
+            t->end = max32(t->end, p->any_end);
+        }
+        const float *from[PANEL];
+        for (int r = 0; r < PANEL; r++)
+            from[r] = c->data->query + t->batch * desc->query.batch +
+                      p->head[r] * desc->query.head + p->query[r] * desc->query.row;
+        pack_panel_f32(head_dim, from, c->query_scale, t->queries + n * PANEL * head_dim);
+        softmax_init(&t->states[n]);
+    }
+    memset(t->outs, 0, sizeof(float) * (size_t)t->num_panels * PANEL * (size_t)head_dim_v);
+}
+
+/* The queries of a task that has tiny factors, and how its keys are to be packed from now on: keys
+ * are brought to the size of 1 and queries the other way, so that the scores stay what they are. */
+static void settle_factors(task *t) {
+    const attn_sdpa_desc *desc = t->call->desc;
+    const int32_t head_dim = desc->head_dim;
+    t->tiny_factors = true;
+    t->key_cut = 0.0f;
+    float largest =
+        largest_f32(t->end - t->first, head_dim, t->key + t->first * desc->key.row, desc->key.row);
+    if (largest == 0.0f || largest == INFINITY)
+        return;
+    t->key_exponent = rescale_exponent(largest, 0);
+    rescale_f32(1, &largest, t->key_exponent, 0x1p-126f, &largest);
+    t->key_cut = largest * TINY_CUT;
+    for (int32_t n = 0; n < t->num_panels; n++) {
+        float *queries = t->queries + n * PANEL * head_dim;
+        rescale_f32(PANEL * head_dim, queries, -t->key_exponent, 0x1p-126f, queries);
+        settle_panel_f32(head_dim, queries, largest);
+    }
+}
+
+/* Packs the keys of a block. Every block looks for tiny numbers, the first one among the queries,
+ * too. Scores that somebody asked for are left as they are, however slow. */
+static void pack_keys(task *t, int32_t first, int32_t keys) {
+    const attn_sdpa_desc *desc = t->call->desc;
+    const int32_t head_dim = desc->head_dim;
+    const float *key = t->key + first * desc->key.row;
+    if (!t->tiny_factors && !t->call->data->scores) {
+        bool tiny = has_tiny_f32(keys, head_dim, key, desc->key.row, TINY_FACTOR);
+        for (int32_t n = 0; n < t->num_panels && first <= t->first; n++)
+            tiny = tiny || has_tiny_f32(head_dim, PANEL, t->queries + n * PANEL * head_dim, PANEL,
+                                        TINY_FACTOR);
+        if (tiny)
+            settle_factors(t);
+    }
+    pack_rows_f32(keys, head_dim, key, desc->key.row, t->packed);
+    if (t->tiny_factors && t->key_cut > 0.0f)
+        rescale_f32(keys * head_dim, t->packed, t->key_exponent, t->key_cut, t->packed);
+}
+
+/* The values of keys first .. first + keys - 1 and their stride: as they lie, or a scaled copy. */
+static const float *take_values(task *t, int32_t first, int32_t keys, ptrdiff_t *stride) {
+    const attn_sdpa_desc *desc = t->call->desc;
+    const int32_t depth = desc->head_dim_v;
+    const float *value = t->value + first * desc->value.row;
+    *stride = desc->value.row;
+    if (!t->tiny_values && has_tiny_f32(keys, depth, value, desc->value.row, TINY_VALUE)) {
+        t->tiny_values = true;
+        const float largest = largest_f32(t->end - t->first, depth,
+                                          t->value + t->first * desc->value.row, desc->value.row);
+        const int exponent = rescale_exponent(largest, VALUE_EXPONENT);
+        if (isfinite(largest) && exponent > 0) {
+            t->value_exponent = exponent;
+            rescale_f32(t->num_panels * PANEL * depth, t->outs, exponent, 0x1p-126f, t->outs);
+        }
+    }
+    if (t->value_exponent == 0)
+        return value;
+    for (int32_t j = 0; j < keys; j++)
+        rescale_f32(depth, value + j * desc->value.row, t->value_exponent, TINY_VALUE,
+                    t->values + j * depth);
+    *stride = depth;
+    return t->values;
+}
+
+/* S of one panel against a packed block, ready for softmax; returns its first key's scores. */
+static float *score_panel(const task *t, int32_t n, int32_t block, int32_t block_end, int32_t from,
+                          int32_t to) {
+    const int32_t head_dim = t->call->desc->head_dim;
+    float *s = t->scores;
+    if (keeps_scores(t->call->data))
+        s += ((ptrdiff_t)n * t->call->desc->seq_len_kv + from) * PANEL;
+    /* Whole tiles, but for the block's last: a tile's packing tells how many rows it has. */
+    const int32_t tiles_end = min32(tile_floor(to + TILE_ROWS - 1, block), block_end);
+    product_packed_f32(tiles_end - from, head_dim, t->packed + (from - block) * head_dim,
+                       t->queries + n * PANEL * head_dim, s, PANEL);
+    adjust_scores(t->call, t->batch, &t->panels[n], from, to - from, s);
+    return s;
+}
+
+static void attend_fused(task *t) {
+    const int32_t depth = t->call->desc->head_dim_v;
+    /* Blocks lie at multiples of BLOCK_KV, so that a row's result does not depend on the rows
+     * around it. */
+    for (int32_t b = t->first / BLOCK_KV * BLOCK_KV; b < t->end; b += BLOCK_KV) {
+        const int32_t block_end = min32(b + BLOCK_KV, t->end);
+        ptrdiff_t stride = 0;
+        pack_keys(t, b, block_end - b);
+        const float *values = t->call->data->out ? take_values(t, b, block_end - b, &stride) : NULL;
+        for (int32_t n = 0; n < t->num_panels; n++) {
+            const panel *p = &t->panels[n];
+            const int32_t from = tile_floor(max32(p->any_first, b), b);
+            const int32_t to = min32(p->any_end, block_end);
+            if (from >= to)
+                continue;
+            float *s = score_panel(t, n, b, block_end, from, to);
+            float *out = t->outs + n * PANEL * depth;
+            softmax_block_f32(&t->states[n], to - from, s, depth, out);
+            if (values)
+                add_values(t->call, p, values + (from - b) * stride, stride, from, to - from, s,
+                           out);
+        }
+    }
+}
+
+static void attend_keeping_scores(task *t) {
+    const sdpa_call *c = t->call;
+    const int32_t depth = c->desc->head_dim_v;
+    const ptrdiff_t panel_scores = (ptrdiff_t)c->desc->seq_len_kv * PANEL;
+    const int32_t first_block = t->first / BLOCK_KV * BLOCK_KV;
+    for (int32_t b = first_block; b < t->end; b += BLOCK_KV) {
+        const int32_t block_end = min32(b + BLOCK_KV, t->end);
+        pack_keys(t, b, block_end - b);
+        for (int32_t n = 0; n < t->num_panels; n++) {
+            const int32_t from = tile_floor(max32(t->panels[n].any_first, b), b);
+            const int32_t to = min32(t->panels[n].any_end, block_end);
+            if (from < to)
+                score_panel(t, n, b, block_end, from, to);
+        }
+    }
+    for (int32_t n = 0; n < t->num_panels; n++) {
+        const panel *p = &t->panels[n];
+        float *s = t->scores + n * panel_scores + p->any_first * PANEL;
+        const int32_t keys = p->any_end - p->any_first;
+        softmax_block_f32(&t->states[n], keys, s, 0, NULL);
+        if (c->data->weights) {
+            float factor[PANEL];
+            softmax_factors(&t->states[n], factor);
+            store_rows(c, t->batch, p, p->any_first, keys, s, factor, c->data->weights);
+            fill_rows(c, t->batch, p, p->any_first, p->any_end, 0.0f, c->data->weights);
+        }
+        if (c->data->scores)
+            fill_rows(c, t->batch, p, p->any_first, p->any_end, -INFINITY, c->data->scores);
+    }
+    for (int32_t b = first_block; b < t->end && c->data->out; b += BLOCK_KV) {
+        ptrdiff_t stride;
+        const float *values = take_values(t, b, min32(b + BLOCK_KV, t->end) - b, &stride);
+        for (int32_t n = 0; n < t->num_panels; n++) {
+            const int32_t from = max32(t->panels[n].any_first, b);
+            const int32_t to = min32(t->panels[n].any_end, b + BLOCK_KV);
+            if (from < to)
+                add_values(c, &t->panels[n], values + (from - b) * stride, stride, from, to - from,
+                           t->scores + n * panel_scores + from * PANEL,
+                           t->outs + n * PANEL * depth);
+        }
+    }
+}
+
+static void store_outputs(const task *t, int32_t n) {
+    const sdpa_call *c = t->call;
+    const attn_sdpa_desc *desc = c->desc;
+    const panel *p = &t->panels[n];
+    const softmax_state *state = &t->states[n];
     if (c->data->out) {
+        float *out = t->outs + n * PANEL * desc->head_dim_v;
+        float factor[PANEL];
+        softmax_factors(state, factor);
         float *rows[PANEL];
         for (int r = 0; r < PANEL; r++)
-            rows[r] = c->data->out + batch * desc->out.batch + p->head[r] * desc->out.head +
+            rows[r] = c->data->out + t->batch * desc->out.batch + p->head[r] * desc->out.head +
                       p->query[r] * desc->out.row;
         /* A row that saw nothing is 0 even where 0 times a removed key's value was NaN. */
         for (int r = 0; r < p->count; r++)
             if (state->row_sum[r] == 0.0f)
                 for (int d = 0; d < desc->head_dim_v; d++)
                     out[d * PANEL + r] = 0.0f;
+        if (t->value_exponent != 0) {
+            for (int i = 0; i < desc->head_dim_v * PANEL; i++)
+                out[i] *= factor[i % PANEL];
+            for (int r = 0; r < PANEL; r++)
+                factor[r] = ldexpf(1.0f, -t->value_exponent);
+        }
         unpack_panel_f32(desc->head_dim_v, p->count, out, factor, rows);
     }
     if (c->data->logsumexp)
-        for (int r = 0; r < p->count; r++)
-            c->data->logsumexp[((ptrdiff_t)batch * desc->num_heads + p->head[r]) * desc->seq_len_q +
-                               p->query[r]] =
+        for (int r = 0; r < p->count; r++) {
+            const ptrdiff_t head = (ptrdiff_t)t->batch * desc->num_heads + p->head[r];
+            c->data->logsumexp[head * desc->seq_len_q + p->query[r]] =
                 softmax_logsumexp(state->row_max[r], state->row_sum[r]);
+        }
 }
 
-/* A run of packed tiles starts at a tile: the keys that a panel computes, from a block's. */
-static int32_t tile_floor(int32_t key, int32_t block_first) {
-    return block_first + (key - block_first) / TILE_ROWS * TILE_ROWS;
-}
-
-static void run_task(void *context, int32_t task, int32_t thread) {
-    const sdpa_call *c = context;
-    const attn_sdpa_desc *desc = c->desc;
-    const int32_t head_dim = desc->head_dim, head_dim_v = desc->head_dim_v;
-    /* The last rows first: under a causal mask they are the longest, and the short ones then fill
-     * the gaps. */
-    const int32_t block = c->plan.blocks - 1 - task % c->plan.blocks;
-    const int32_t stack = task / c->plan.blocks;
-    const int32_t batch = stack / desc->num_kv_heads, kv_head = stack % desc->num_kv_heads;
-    const float *key = c->data->key + batch * desc->key.batch + kv_head * desc->key.head;
-    const float *value = c->data->value + batch * desc->value.batch + kv_head * desc->value.head;
-
-    float *queries = c->workspace + (size_t)thread * c->plan.thread_floats;
-    float *outs = queries + (size_t)c->plan.block_rows * head_dim;
-    float *packed = outs + (size_t)c->plan.block_rows * head_dim_v;
-    float *scores = packed + (size_t)BLOCK_KV * head_dim;
-    panel panels[MAX_PANELS];
-    softmax_state states[MAX_PANELS];
-
-    const int64_t first_row = (int64_t)block * c->plan.block_rows;
-    const int64_t left = c->plan.stacked_rows - first_row;
-    const int32_t num_panels =
-        ((left < c->plan.block_rows ? (int32_t)left : c->plan.block_rows) + PANEL - 1) / PANEL;
-    int32_t first = desc->seq_len_kv, end = 0;
-    for (int32_t n = 0; n < num_panels; n++) {
-        panel *p = &panels[n];
-        fill_panel(c, batch, kv_head, first_row + n * PANEL, p);
-        if (shows_every_key(c)) {
-            p->any_first = 0;
-            p->any_end = sdpa_kv_length(desc, batch);
-        }
-        if (p->any_first < p->any_end) {
-            first = min32(first, p->any_first);
-            end = max32(end, p->any_end);
-        }
-        const float *rows[PANEL];
-        for (int r = 0; r < PANEL; r++)
-            rows[r] = c->data->query + batch * desc->query.batch + p->head[r] * desc->query.head +
-                      p->query[r] * desc->query.row;
-        pack_panel_f32(head_dim, rows, c->query_scale, queries + n * PANEL * head_dim);
-        softmax_init(&states[n]);
-    }
-    memset(outs, 0, sizeof(float) * (size_t)num_panels * PANEL * (size_t)head_dim_v);
-
-    const bool keeps = keeps_scores(c->data);
-    const ptrdiff_t panel_scores = keeps ? (ptrdiff_t)desc->seq_len_kv * PANEL : 0;
-    /* Blocks lie at multiples of BLOCK_KV, so that a row's result does not depend on the rows
-     * around it. */
-    for (int32_t b = first / BLOCK_KV * BLOCK_KV; b < end; b += BLOCK_KV) {
-        const int32_t block_end = min32(b + BLOCK_KV, end);
-        pack_rows_f32(block_end - b, head_dim, key + b * desc->key.row, desc->key.row, packed);
-        for (int32_t n = 0; n < num_panels; n++) {
-            const panel *p = &panels[n];
-            const int32_t from = tile_floor(max32(p->any_first, b), b),
-                          to = min32(p->any_end, block_end);
-            if (from >= to)
-                continue;
-            float *s = keeps ? scores + n * panel_scores + from * PANEL : scores;
-            /* Whole tiles, but for the block's last: a tile's packing tells how many rows it has.
-             */
-            const int32_t tiles_end = min32(tile_floor(to + TILE_ROWS - 1, b), block_end);
-            product_packed_f32(tiles_end - from, head_dim, packed + (from - b) * head_dim,
-                               queries + n * PANEL * head_dim, s, PANEL);
-            adjust_scores(c, batch, p, from, to - from, s);
-            if (!keeps) {
-                softmax_block_f32(&states[n], to - from, s, head_dim_v,
-                                  outs + n * PANEL * head_dim_v);
-                if (c->data->out)
-                    add_values(c, p, value, from, to - from, s, outs + n * PANEL * head_dim_v);
-            }
-        }
-    }
-    if (keeps) {
-        for (int32_t n = 0; n < num_panels; n++) {
-            const panel *p = &panels[n];
-            float *s = scores + n * panel_scores + p->any_first * PANEL;
-            const int32_t keys = p->any_end - p->any_first;
-            softmax_block_f32(&states[n], keys, s, 0, NULL);
-            if (c->data->weights) {
-                float factor[PANEL];
-                softmax_factors(&states[n], factor);
-                store_rows(c, batch, p, p->any_first, keys, s, factor, c->data->weights);
-                fill_rows(c, batch, p, p->any_first, p->any_end, 0.0f, c->data->weights);
-            }
-            if (c->data->scores)
-                fill_rows(c, batch, p, p->any_first, p->any_end, -INFINITY, c->data->scores);
-        }
-        for (int32_t b = first / BLOCK_KV * BLOCK_KV; b < end && c->data->out; b += BLOCK_KV)
-            for (int32_t n = 0; n < num_panels; n++) {
-                const int32_t from = max32(panels[n].any_first, b),
-                              to = min32(panels[n].any_end, b + BLOCK_KV);
-                if (from < to)
-                    add_values(c, &panels[n], value, from, to - from,
-                               scores + n * panel_scores + from * PANEL,
-                               outs + n * PANEL * head_dim_v);
-            }
-    }
-    for (int32_t n = 0; n < num_panels; n++)
-        store_outputs(c, batch, &panels[n], &states[n], outs + n * PANEL * head_dim_v);
+static void run_task(void *context, int32_t index, int32_t thread) {
+    task t;
+    open_task(&t, context, index, thread);
+    if (keeps_scores(t.call->data))
+        attend_keeping_scores(&t);
+    else
+        attend_fused(&t);
+    for (int32_t n = 0; n < t.num_panels; n++)
+        store_outputs(&t, n);
 }
 
 void sdpa_plan_tiled(const sdpa_call *call, int32_t num_threads, sdpa_plan *plan) {
@@ -328,6 +465,7 @@ void sdpa_plan_tiled(const sdpa_call *call, int32_t num_threads, sdpa_plan *plan
         task_rows * head_dim                     /* queries, [panel][head_dim][8] */
         + task_rows * (uint64_t)desc->head_dim_v /* outputs, [panel][head_dim_v][8] */
         + BLOCK_KV * head_dim                    /* packed keys */
+        + BLOCK_KV * (uint64_t)desc->head_dim_v  /* scaled values */
         /* scores, [key][8], for each panel where they are kept */
         + (keeps ? task_rows * (uint64_t)desc->seq_len_kv : BLOCK_KV * PANEL);
     *plan = (sdpa_plan){

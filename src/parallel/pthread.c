@@ -12,6 +12,8 @@
  * the threads awake. */
 #define SPINS 20000
 
+#define MOST_THREADS 1024
+
 typedef struct job {
     parallel_fn *fn;
     void *context;
@@ -86,11 +88,11 @@ static void *run_worker(void *argument) {
 attn_status attn_threads_create(int32_t num_threads, attn_threads **threads) {
     if (!threads)
         return ATTN_ERR_NULL;
-    if (num_threads < 1 || num_threads > 1024)
-        return ATTN_ERR_OPTION;
     *threads = NULL;
-    if (num_threads == 1)
+    if (num_threads < 2)
         return ATTN_OK;
+    if (num_threads > MOST_THREADS)
+        return ATTN_ERR_OPTION;
     attn_threads *pool = calloc(1, sizeof *pool + (size_t)(num_threads - 1) * sizeof(worker));
     if (!pool)
         return ATTN_ERR_MEMORY;

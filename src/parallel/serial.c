@@ -3,10 +3,8 @@
 attn_status attn_threads_create(int32_t num_threads, attn_threads **threads) {
     if (!threads)
         return ATTN_ERR_NULL;
-    if (num_threads < 1)
-        return ATTN_ERR_OPTION;
     *threads = NULL;
-    return num_threads == 1 ? ATTN_OK : ATTN_ERR_UNSUPPORTED;
+    return num_threads < 2 ? ATTN_OK : ATTN_ERR_UNSUPPORTED;
 }
 
 void attn_threads_destroy(attn_threads *threads) {

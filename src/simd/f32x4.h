@@ -7,7 +7,9 @@
  *   add sub mul div madd (a * b + c)
  *   pmax(a, b)      b where a < b, else a: a NaN in a stays, a NaN in b is dropped (one instruction
  * on x86; f32x4.max costs seven) less(a, b), select(m, a, b), drop(a, m): a, with 0 where m; any(m)
- *   shift_exponent  bits of each lane << 23: turns the low bits of a number into an exponent
+ *   mask4_and, mask4_or;  bits_below(a, bound): the lanes' bits, as signed numbers, are below bound
+ *   from_bits       each lane's bits as a whole number, converted;  with_sign(a, b): a with b's
+ * sign shift_exponent  bits of each lane << 23: turns the low bits of a number into an exponent
  *   transpose4      4 x 4 in place
  *   load_n store_n  the first n (0 to 3) lanes, never touching what lies beyond; other lanes load
  * as 0

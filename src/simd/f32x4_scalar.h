@@ -107,6 +107,41 @@ SIMD_INLINE f32x4 f32x4_shift_exponent(f32x4 a) {
     return a;
 }
 
+SIMD_INLINE mask4 mask4_and(mask4 a, mask4 b) {
+    for (int l = 0; l < 4; l++)
+        a.lane[l] &= b.lane[l];
+    return a;
+}
+
+SIMD_INLINE mask4 mask4_or(mask4 a, mask4 b) {
+    for (int l = 0; l < 4; l++)
+        a.lane[l] |= b.lane[l];
+    return a;
+}
+
+SIMD_INLINE mask4 f32x4_bits_below(f32x4 a, int32_t bound) {
+    int32_t bits[4];
+    memcpy(bits, a.lane, sizeof bits);
+    mask4 m;
+    for (int l = 0; l < 4; l++)
+        m.lane[l] = bits[l] < bound ? UINT32_MAX : 0;
+    return m;
+}
+
+SIMD_INLINE f32x4 f32x4_from_bits(f32x4 a) {
+    int32_t bits[4];
+    memcpy(bits, a.lane, sizeof bits);
+    for (int l = 0; l < 4; l++)
+        a.lane[l] = (float)bits[l];
+    return a;
+}
+
+SIMD_INLINE f32x4 f32x4_with_sign(f32x4 a, f32x4 b) {
+    for (int l = 0; l < 4; l++)
+        a.lane[l] = copysignf(a.lane[l], b.lane[l]);
+    return a;
+}
+
 SIMD_INLINE void f32x4_transpose4(f32x4 r[4]) {
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < i; j++) {

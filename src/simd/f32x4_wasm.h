@@ -67,6 +67,22 @@ SIMD_INLINE f32x4 f32x4_shift_exponent(f32x4 a) {
     return wasm_i32x4_shl(a, 23);
 }
 
+SIMD_INLINE mask4 mask4_and(mask4 a, mask4 b) {
+    return wasm_v128_and(a, b);
+}
+SIMD_INLINE mask4 mask4_or(mask4 a, mask4 b) {
+    return wasm_v128_or(a, b);
+}
+SIMD_INLINE mask4 f32x4_bits_below(f32x4 a, int32_t bound) {
+    return wasm_i32x4_lt(a, wasm_i32x4_splat(bound));
+}
+SIMD_INLINE f32x4 f32x4_from_bits(f32x4 a) {
+    return wasm_f32x4_convert_i32x4(a);
+}
+SIMD_INLINE f32x4 f32x4_with_sign(f32x4 a, f32x4 b) {
+    return wasm_v128_bitselect(b, a, wasm_i32x4_splat(INT32_MIN));
+}
+
 SIMD_INLINE void f32x4_transpose4(f32x4 r[4]) {
     f32x4 a = wasm_i32x4_shuffle(r[0], r[1], 0, 4, 1, 5),
           b = wasm_i32x4_shuffle(r[0], r[1], 2, 6, 3, 7);
