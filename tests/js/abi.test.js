@@ -10,15 +10,11 @@ import { VARIANTS } from './each_variant.js';
 const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 const source = read('src/wasm/exports.c').replace(/^#define(.*\\\n)*.*$/gm, '');
 
-const STRUCTS = {
-  attn_exec: abi.EXEC,
-  attn_sdpa_desc: abi.SDPA_DESC,
-  attn_sdpa_f32_data: abi.SDPA_DATA,
-  attn_sdpa_f64_data: abi.SDPA_DATA,
-  attn_mha_desc: abi.MHA_DESC,
-  attn_mha_f32_data: abi.MHA_DATA,
-  attn_mha_f64_data: abi.MHA_DATA,
-};
+// By their names: SDPA_DESC is attn_sdpa_desc, SDPA_DATA both attn_sdpa_f32_data and attn_sdpa_f64_data.
+const STRUCTS = Object.fromEntries(Object.entries(abi).filter(([, value]) => value.fields).flatMap(([name, struct]) =>
+  (name.endsWith('_DATA') ? ['F32_DATA', 'F64_DATA'].map((type) => name.replace('DATA', type)) : [name]).map((full) => [`attn_${full.toLowerCase()}`, struct])));
+const PREFIX = { STATUS: '', FUSION: 'FUSE_' };
+const NUMBERS = Object.entries(abi).filter(([, value]) => !value.fields);
 
 const flat = (fields) => Object.fromEntries(Object.entries(fields).flatMap(([name, offset]) =>
   typeof offset === 'object' ? Object.entries(offset).map(([inner, at]) => [`${name}.${inner}`, at]) : [[name, offset]]));
@@ -59,8 +55,9 @@ test('every field of attn.h is in the table, of the type that is written', () =>
 
 test('the numbers of statuses and options are those that exports.c asserts', () => {
   const asserted = Object.fromEntries([...source.matchAll(/^VALUE\(ATTN_(\w+), (\d+)\);/gm)].map(([, name, value]) => [name, Number(value)]));
-  const upper = (prefix, words) => Object.fromEntries(Object.entries(words).map(([word, value]) => [prefix + word.toUpperCase().replace('-', '_'), value]));
-  assert.deepEqual({ ...abi.STATUS, ...upper('MASK_', abi.MASK), ...upper('ALIGN_', abi.ALIGN), ...upper('SCORES_', abi.SCORES) }, asserted);
+  const known = NUMBERS.flatMap(([kind, words]) =>
+    Object.entries(words).map(([word, value]) => [(PREFIX[kind] ?? `${kind}_`) + word.toUpperCase().replace('-', '_'), value]));
+  assert.deepEqual(Object.fromEntries(known), asserted);
 });
 
 test('exports.txt lists functions of attn.h and wasm_alloc and wasm_free, and every variant has them', async () => {
