@@ -15,12 +15,13 @@ export function machine() {
     cores: os.availableParallelism(),
     memoryGigabytes: Math.round(os.totalmem() / 2 ** 30),
     system: `${os.type()} ${os.arch()}`,
-    // What else ran: with more than about 1 beside us on two cores, times mean little and ratios are rough.
-    loadBefore: os.loadavg()[0],
     date: new Date().toISOString(),
     commit: commit.status === 0 ? commit.stdout.trim() : null,
     peers: Object.fromEntries(['onnxruntime-web', '@tensorflow/tfjs-backend-wasm'].map((name) => [name, versionOf(name)])),
   };
 }
+
+/** How many programs wanted to run, on average over the last minute. */
+export const load = () => os.loadavg()[0];
 
 export const nodeEngine = () => `Node ${process.versions.node} (V8 ${process.versions.v8})`;

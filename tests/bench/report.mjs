@@ -3,6 +3,8 @@
 const HEAD = ['work (batch 1, float32)', 'build', 'ms', 'GFLOP/s', 'of peak', 'against', 'ms', 'ratio [quartiles]', 'wanted', ''];
 const RIGHT = [false, false, true, true, true, false, true, true, true, false];
 
+const BUSY = 1.6; // load average: of it the benchmark itself is 1, and sometimes an engine's compiler
+
 const digits = (x, n = 3) => (Number.isFinite(x) ? (x >= 10 ** (n - 1) ? x.toFixed(0) : x.toPrecision(n)) : '–');
 const milliseconds = (seconds) => digits(seconds * 1e3);
 const times = ({ median, low, high }) => `${digits(median)} × [${digits(low)} – ${digits(high)}]`;
@@ -54,19 +56,25 @@ function extraLines({ cold, sizes = [] }) {
   if (cold)
     rows.push([cold.title, cold.variant, milliseconds(cold.ours.median), '', '', 'onnxruntime-web', milliseconds(cold.peer.median),
       times(cold.comparison.value), wanted(cold.comparison), verdict([cold.comparison])]);
-  for (const { title, bytes, atMost } of sizes)
-    rows.push([title, '', '', '', '', '', '', `${digits(bytes / 1e3)} KB`, `≤ ${atMost / 1e3} KB`, bytes <= atMost ? 'met' : 'NOT MET']);
+  for (const { title, build, bytes, atMost } of sizes)
+    rows.push([title, build, '', '', '', '', '', `${digits(bytes / 1e3)} KB`, `≤ ${atMost / 1e3} KB`, bytes <= atMost ? 'met' : 'NOT MET']);
   return rows;
 }
 
+// Another program on the same core takes its vector units, which lowers the ceiling more than a peer that is far below it.
+function busy(load) {
+  const highest = Math.max(...load);
+  return highest > BUSY ? `; the machine was busy (load up to ${highest.toFixed(1)}), which compresses shares and ratios` : '';
+}
+
 // One line of where and how.
-function heading({ engine, clock, machine, rows, mode }) {
+function heading({ engine, clock, machine, load, rows, mode }) {
   const highest = {};
   for (const { peaks = {} } of rows)
     for (const [variant, { median }] of Object.entries(peaks)) highest[variant] = Math.max(median, highest[variant] ?? 0);
   const ceilings = Object.entries(highest).map(([variant, gflops]) => `${variant} ${digits(gflops)}`).join(', ');
   return `${engine}, ${machine.cpu}, ${machine.cores} cores, ${machine.date.slice(0, 10)}; ${mode}, warm, one thread, ` +
-    `medians of interleaved rounds (${clock} clock); register-only peak: ${ceilings} GFLOP/s; load before: ${machine.loadBefore.toFixed(1)}`;
+    `medians of interleaved rounds (${clock} clock); register-only peak: ${ceilings} GFLOP/s${busy(load)}`;
 }
 
 // Widths of the columns after the first, which has a line of its own in a terminal.

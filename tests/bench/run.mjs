@@ -75,14 +75,15 @@ async function measureNode({ rows, variants, mode, clock, onResult }) {
 }
 
 async function measureIn(place, { rows, everyRow, variants, mode, clock }) {
-  const { machine, nodeEngine } = await import('./machine.mjs');
+  const { load, machine, nodeEngine } = await import('./machine.mjs');
   const { FORMULA } = await import('./problems.mjs');
   const measurement = {
-    engine: nodeEngine(), clock: place === 'node' ? clock : 'wall', mode, machine: machine(), flopFormula: FORMULA, rows: [],
+    engine: nodeEngine(), clock: place === 'node' ? clock : 'wall', mode, machine: machine(), load: [load()], flopFormula: FORMULA, rows: [],
   };
   say(`\n${place}: ${rows.length} rows\n${headText()}`);
   const onResult = (result) => {
     measurement.rows.push(result);
+    measurement.load.push(load());
     say(rowText(result));
     save(place, measurement); // what is measured stays, whatever happens next
   };

@@ -8,14 +8,13 @@ const LIMITS = { wasm: 40_000, scripts: 12_000 };
 
 const gzipped = (file) => gzipSync(readFileSync(new URL(file, LIBRARY)), { level: 9 }).length;
 
-/** Per build: its .wasm, and all scripts of the module with the build's glue. { title, bytes, atMost } */
+/** { title, build, bytes, atMost }: of each build its .wasm, and all scripts of the module with the build's glue. */
 export function sizes() {
   const scripts = readdirSync(LIBRARY).filter((file) => file.endsWith('.js')).reduce((sum, file) => sum + gzipped(file), 0);
-  return readdirSync(new URL('wasm/', LIBRARY))
-    .filter((file) => file.endsWith('.wasm'))
-    .map((file) => file.replace(/\.wasm$/, ''))
-    .flatMap((variant) => [
-      { title: `${variant}.wasm, gzipped`, bytes: gzipped(`wasm/${variant}.wasm`), atMost: LIMITS.wasm },
-      { title: `web/lib/*.js and ${variant}.mjs, each gzipped`, bytes: scripts + gzipped(`wasm/${variant}.mjs`), atMost: LIMITS.scripts },
-    ]);
+  const builds = readdirSync(new URL('wasm/', LIBRARY)).filter((file) => file.endsWith('.wasm')).map((file) => file.replace(/\.wasm$/, ''));
+  return [
+    ...builds.map((build) => ({ title: 'the .wasm, gzipped', build, bytes: gzipped(`wasm/${build}.wasm`), atMost: LIMITS.wasm })),
+    ...builds.map((build) => (
+      { title: 'web/lib/*.js and the build\'s .mjs, each gzipped', build, bytes: scripts + gzipped(`wasm/${build}.mjs`), atMost: LIMITS.scripts })),
+  ];
 }
