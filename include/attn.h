@@ -374,6 +374,29 @@ attn_status attn_sdpa_backward_f32(const attn_sdpa_backward_desc *desc,
 attn_status attn_sdpa_backward_f64(const attn_sdpa_backward_desc *desc,
                                    const attn_sdpa_backward_f64_data *data, const attn_exec *exec);
 
+/* Gradients of attn_linear:
+ *
+ *     grad_x = grad_y w      grad_w = grad_y^T x      grad_bias[o] = sum_i grad_y[i][o]
+ *
+ *   grad_y     [rows, out_dim], row i at grad_y + i * grad_y_stride
+ *   grad_x     [rows, in_dim], row i at grad_x + i * grad_x_stride
+ *   grad_w     [out_dim, in_dim];  grad_bias [out_dim]
+ *   accumulate nonzero: the gradients are added to what is there, otherwise they replace it
+ * Each gradient may be NULL (not wanted), as may w without grad_x and x without grad_w. Gradients
+ * must not overlap each other or an input. */
+attn_status attn_linear_backward_f32_workspace(int32_t rows, int32_t in_dim, int32_t out_dim,
+                                               const attn_threads *threads, size_t *bytes);
+attn_status attn_linear_backward_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
+                                     ptrdiff_t x_stride, const float *w, const float *grad_y,
+                                     ptrdiff_t grad_y_stride, float *grad_x,
+                                     ptrdiff_t grad_x_stride, float *grad_w, float *grad_bias,
+                                     int32_t accumulate, const attn_exec *exec);
+attn_status attn_linear_backward_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const double *x,
+                                     ptrdiff_t x_stride, const double *w, const double *grad_y,
+                                     ptrdiff_t grad_y_stride, double *grad_x,
+                                     ptrdiff_t grad_x_stride, double *grad_w, double *grad_bias,
+                                     int32_t accumulate);
+
 #ifdef __cplusplus
 }
 #endif
