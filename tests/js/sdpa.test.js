@@ -245,3 +245,21 @@ eachVariant('inputs stay as they are', (attn) => {
   assert.deepEqual([q, k, v].map(({ data }) => data), copies);
   assert.deepEqual(mask, Uint8Array.from({ length: 81 }, (_, i) => i % 2));
 });
+
+eachVariant('keys and values that are copied in head by head give the bits of those that lie in the engine', (attn) => {
+  const next = random(31);
+  for (const [seqLenQ, seqLenKv, options] of [
+    [1, 3000, {}], [2, 3000, { kvLengths: [3000, 17], isCausal: true, causalAlign: 'bottom-right' }],
+    [40, 1500, { returnWeights: true, returnLogsumexp: true }], [3, 9000, { returnScores: 'masked', returnWeights: true }],
+    [5, 2000, { attnMask: tensor([2, 4, 5, 2000], next) }], [1, 2500, { alibiSlopes: tensor([2, 4], next) }],
+  ]) {
+    const q = tensor([2, 4, seqLenQ, 32], next);
+    const k = tensor([2, 2, seqLenKv, 32], next);
+    const v = tensor([2, 2, seqLenKv, 24], next);
+    const held = [k, v].map((x) => attn.tensor(x.shape).set(x));
+    const copied = attn.sdpa(q, k, v, options);
+    const whole = attn.sdpa(q, ...held, options);
+    for (const name of ['output', 'weights', 'scores', 'logsumexp']) assert.deepEqual(copied[name]?.data, whole[name]?.data, `${seqLenQ} ${name}`);
+    held.forEach((x) => x.free());
+  }
+});

@@ -83,8 +83,8 @@ function readOut(heap, out, type, shape, inputs) {
   return pointer;
 }
 
-// prepare(...) -> { name, type, load(scope) -> [desc, data], collect() -> result }: everything but running it.
-function prepare(heap, query, key, value, options) {
+// prepare(...) -> { name, type, stream, load(scope) -> [desc, data], collect() -> result }: everything but running it.
+function prepare(heap, query, key, value, options, mayStream = false) {
   const o = readOptions(options, 'options', OPTIONS);
   const tensors = [argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value')];
   const [q, k, v] = tensors;
@@ -147,6 +147,7 @@ function prepare(heap, query, key, value, options) {
   if (o.scale !== null) fields.scale = finite(o.scale, 'scale');
   const out = o.out && readOut(heap, o.out, type, shapes.out, [...tensors, mask, slopes]);
 
+  const stream = mayStream && streams(heap, type, k, v, { stacks: batch * num_kv_heads, rows: (seq_len_q * num_heads) / num_kv_heads });
   const results = {};
   const load = (scope) => {
     const desc = scope.take(SDPA_DESC.size);
@@ -155,8 +156,8 @@ function prepare(heap, query, key, value, options) {
     for (const name in wanted) if (wanted[name]) results[name] = scope.takeTensor(shapes[name], type, name);
     const inputs = {
       query: scope.put(q, type),
-      key: scope.put(k, type),
-      value: scope.put(v, type),
+      key: stream ? scope.take(stream.bytes[0]) : scope.put(k, type),
+      value: stream ? scope.take(stream.bytes[1]) : scope.put(v, type),
       alibi_slopes: slopes ? scope.put(slopes, type) : 0,
     };
     fields['masks[0]'] = maskFields(scope, mask, type, maskFrom);
@@ -164,7 +165,9 @@ function prepare(heap, query, key, value, options) {
     scope.fill();
     heap.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
     heap.write(desc, SDPA_DESC, fields);
+    if (stream) heap.write(desc, SDPA_DESC, { key: { batch: 0, head: 0 }, value: { batch: 0, head: 0 } });
     heap.write(data, SDPA_DATA, { ...inputs, ...results });
+    if (stream) stream.pointers = [inputs.key, inputs.value];
     return [desc, data];
   };
   const result = (name) => (results[name] ? new Tensor(heap.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
@@ -172,13 +175,47 @@ function prepare(heap, query, key, value, options) {
   // Engine tensors may be freed while a call waits for its next slice.
   const held = [query, key, value, o.attnMask, o.alibiSlopes, o.out].filter((tensor) => tensor?.[LOCATE]);
   const recheck = () => held.forEach((tensor) => tensor[LOCATE](heap, 'tensor in use'));
-  return { name: `attn_sdpa_${type}`, type, load, collect, recheck };
+  return { name: `attn_sdpa_${type}`, type, stream, load, collect, recheck };
+}
+
+// From here on, keys and values of the caller's are copied in one head at a time, while the last copy is still in the
+// processor's cache: the whole of them would go to memory and back.
+const STREAM_BYTES = 1 << 18;
+// More rows work on a head for longer than its copy takes; where there are threads, they share all but the few.
+const BLOCK_ROWS = 128;
+const DECODE_ROWS = 4;
+
+// How keys and values are to be copied head by head, or null where they are not.
+function streams(heap, type, k, v, { stacks, rows }) {
+  const heads = [k, v].map(({ shape }) => count(shape.slice(0, -2)));
+  const bytes = [k, v].map(({ shape }) => 4 * count(shape.slice(-2)));
+  if (type !== 'f32' || stacks < 2 || rows > (heap.threads ? DECODE_ROWS : BLOCK_ROWS)) return null;
+  if (stacks * (bytes[0] + bytes[1]) < STREAM_BYTES || heads.some((n) => n !== stacks)) return null;
+  if (k.pointer || v.pointer || ![k, v].every((tensor) => tensor.read() instanceof Float32Array)) return null;
+  return { tensors: [k, v], stacks, bytes };
+}
+
+// The tasks of a call head by head (as attn.h orders them), each with its own keys and values in the place of all.
+function runStreamed(heap, scope, name, desc, data, { tensors, stacks, bytes, pointers }) {
+  const tasks = scope.take(4);
+  const exec = prepareRun(heap, scope, name, 'f32', desc, data, tasks);
+  const num_tasks = heap.view('i32', tasks, 1)[0] / stacks;
+  for (let stack = 0; stack < stacks; stack++) {
+    tensors.forEach((tensor, i) => {
+      const elements = bytes[i] / 4;
+      heap.view('f32', pointers[i], elements).set(tensor.read().subarray(stack * elements, (stack + 1) * elements));
+    });
+    heap.write(exec, EXEC, { first_task: stack * num_tasks, num_tasks });
+    heap.call(name, desc, data, exec);
+  }
 }
 
 export function sdpa(heap, query, key, value, options) {
-  const { name, type, load, collect } = prepare(heap, query, key, value, options);
+  const { name, type, stream, load, collect } = prepare(heap, query, key, value, options, true);
   return heap.scope((scope) => {
-    run(heap, scope, name, type, ...load(scope));
+    const [desc, data] = load(scope);
+    if (stream) runStreamed(heap, scope, name, desc, data, stream);
+    else run(heap, scope, name, type, desc, data);
     return collect();
   });
 }
