@@ -125,6 +125,20 @@ test('typing changes everything at once, and the newest text wins', async () => 
   await page.context().close();
 });
 
+test('many inputs before the first answer: only the newest is drawn, and it is drawn', async () => {
+  const page = await browser.open();
+  await after(page, () => page.evaluate(() => {
+    const field = document.querySelector('#text');
+    for (let count = 1; count <= 40; count += 1) {
+      field.value = Array.from({ length: count }, (_, i) => `w${i}`).join(' ');
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+    }
+  }));
+  assert.equal(await page.locator('.word').count(), 40);
+  assert.match(await page.locator('.timing').innerText(), /^4 heads × 40 × 40/);
+  await page.context().close();
+});
+
 test('no text: a sentence beside the field says so, and the last picture stays', async () => {
   const page = await browser.open();
   await page.locator('#text').fill('   ');

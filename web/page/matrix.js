@@ -31,6 +31,8 @@ export class MatrixView {
   #drag = null;
   #handlers;
   #frame = 0;
+  #paintFrame = 0;
+  #measured = false;
 
   /**
    * handlers: { point(cell or null), choose(cell), toggle(cell), describe(i, j) -> text, style() -> colours,
@@ -50,6 +52,8 @@ export class MatrixView {
     this.element = h('div', { class: 'matrix' }, this.corner, this.#colLabels, this.#rowLabels, this.#plot);
     this.#listen();
     new ResizeObserver(() => this.#schedule()).observe(this.element);
+    // The side is also bounded by the height of the window.
+    window.addEventListener('resize', () => this.#schedule());
   }
 
   /**
@@ -60,7 +64,11 @@ export class MatrixView {
     const sameSize = this.#spec && this.#spec.rows === spec.rows && this.#spec.cols === spec.cols;
     this.#spec = spec;
     if (!sameSize) this.#fit = 0;
-    this.layout();
+    // Measuring makes the browser lay the whole page out: only where the size can have changed.
+    if (sameSize && this.#measured && this.element.isConnected) {
+      this.#grid.setAttribute('aria-label', spec.label);
+      this.#paintAll();
+    } else this.layout();
   }
 
   /** Only the outlines: what hovering needs. */
@@ -108,7 +116,7 @@ export class MatrixView {
     this.#x = col - at.x / cell;
     this.#y = row - at.y / cell;
     this.#clamp();
-    this.#paintAll();
+    this.#schedulePaint();
     this.#handlers.zoomed?.(this.zoomed);
   }
 
@@ -133,12 +141,13 @@ export class MatrixView {
   }
 
   #schedulePaint() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = requestAnimationFrame(() => this.#paintAll());
+    cancelAnimationFrame(this.#paintFrame);
+    this.#paintFrame = requestAnimationFrame(() => this.#paintAll());
   }
 
   layout() {
-    if (!this.#spec || this.element.clientWidth === 0) return;
+    this.#measured = this.element.clientWidth > 0;
+    if (!this.#spec || !this.#measured) return;
     const { rows, cols } = this.#spec;
     const measure = getComputedStyle(this.element);
     const labelWidth = parseFloat(measure.getPropertyValue('--row-label'));

@@ -14,13 +14,14 @@ export class SentenceView {
   #buttons = [];
   #row = null;
   #query = 0;
+  #frame = 0;
   #onChoose;
 
   constructor({ choose }) {
     this.#onChoose = choose;
     this.element = h('div', { class: 'sentence' }, this.#arcs, this.#words);
     this.#words.addEventListener('keydown', (event) => this.#key(event));
-    new ResizeObserver(() => this.#draw()).observe(this.#words);
+    new ResizeObserver(() => this.#schedule()).observe(this.#words);
   }
 
   /** row: { query, weights (of all keys), hidden(j) } or null. */
@@ -49,7 +50,13 @@ export class SentenceView {
       button.style.setProperty('--light', weight.toFixed(4));
       button.lastElementChild.textContent = !row || hidden || weight < 0.005 ? '' : percent(weight);
     });
-    this.#draw();
+    this.#schedule();
+  }
+
+  /** Arcs need the words' places: measured once per frame, after everything else is written. */
+  #schedule() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => this.#draw());
   }
 
   #draw() {
