@@ -38,14 +38,16 @@ extern "C" {
 /* Values are pinned: they are part of the binary interface. */
 typedef enum attn_status {
     ATTN_OK = 0,
-    ATTN_ERR_NULL = 1,        /* a pointer that must be given is NULL */
-    ATTN_ERR_SHAPE = 2,       /* a size is negative, or zero where it must be positive */
-    ATTN_ERR_HEADS = 3,       /* num_heads is no multiple of num_kv_heads, or embed_dim none of num_heads */
-    ATTN_ERR_OPTION = 4,      /* an option has a value that is not defined, or is NaN */
-    ATTN_ERR_SIZE = 5,        /* the product of the sizes does not fit the address space */
-    ATTN_ERR_WORKSPACE = 6,   /* workspace missing, misaligned or smaller than its size function says */
-    ATTN_ERR_LENGTH = 7,      /* an entry of kv_lengths is negative or above seq_len_kv */
-    ATTN_ERR_MEMORY = 8,      /* memory or threads could not be had (attn_threads_create only) */
+    ATTN_ERR_NULL = 1,  /* a pointer that must be given is NULL */
+    ATTN_ERR_SHAPE = 2, /* a size is negative, or zero where it must be positive */
+    ATTN_ERR_HEADS =
+        3, /* num_heads is no multiple of num_kv_heads, or embed_dim none of num_heads */
+    ATTN_ERR_OPTION = 4, /* an option has a value that is not defined, or is NaN */
+    ATTN_ERR_SIZE = 5,   /* the product of the sizes does not fit the address space */
+    ATTN_ERR_WORKSPACE =
+        6,               /* workspace missing, misaligned or smaller than its size function says */
+    ATTN_ERR_LENGTH = 7, /* an entry of kv_lengths is negative or above seq_len_kv */
+    ATTN_ERR_MEMORY = 8, /* memory or threads could not be had (attn_threads_create only) */
     ATTN_ERR_UNSUPPORTED = 9, /* this build cannot do it (threads in a build without them) */
 } attn_status;
 
@@ -59,7 +61,7 @@ const char *attn_variant(void);
 
 /* A pool of num_threads - 1 sleeping threads that works together with the caller. One call at a time may use
  * a pool. In builds without threads, and for num_threads < 2, *threads becomes NULL and the status is
- * ATTN_ERR_UNSUPPORTED, respectively ATTN_OK: NULL is a valid pool everywhere and means "one thread".
+ * ATTN_ERR_UNSUPPORTED, respectively ATTN_OK: NULL is a valid pool everywhere and means "one thread". More than 1,024 are ATTN_ERR_OPTION.
  * The caller owns the pool and gives it back with attn_threads_destroy() (NULL allowed). */
 typedef struct attn_threads attn_threads;
 attn_status attn_threads_create(int32_t num_threads, attn_threads **threads);
@@ -73,6 +75,7 @@ int32_t attn_threads_count(const attn_threads *threads);
  *   first_task, num_tasks
  *                    run only this part of the call's tasks (0 and 0: all of them), so that a caller can report
  *                    progress or stop in between. The tasks are independent; running each once gives the whole.
+ *                    Those of attn_sdpa_f32 go by batch element, then key/value head, equally many for each.
  *                    A range that reaches past the last task is ATTN_ERR_OPTION. attn_linear_* and attn_mha_* are
  *                    one task. */
 typedef struct attn_exec {
@@ -124,9 +127,9 @@ typedef enum attn_align {
 /* Which scores attn_sdpa_*_data.scores receives. Keys that are never read (causal, window, length) are -inf in
  * ATTN_SCORES_MASKED and computed like any other in the earlier stages, except keys at or past kv_lengths: -inf. */
 typedef enum attn_scores_stage {
-    ATTN_SCORES_RAW = 0,       /* scale * query . key */
+    ATTN_SCORES_RAW = 0,        /* scale * query . key */
     ATTN_SCORES_SOFTCAPPED = 1, /* after softcap */
-    ATTN_SCORES_MASKED = 2,    /* after ALiBi and every mask: what softmax sees */
+    ATTN_SCORES_MASKED = 2,     /* after ALiBi and every mask: what softmax sees */
 } attn_scores_stage;
 
 /* Sizes, layout and options of one call. Fill it with attn_sdpa_desc_init() and change what differs.
@@ -163,8 +166,9 @@ typedef struct attn_sdpa_desc {
 
 /* Contiguous [batch, heads, seq_len, dim] tensors and every option at its default. Never fails; bad sizes are
  * answered by the call that uses them. */
-void attn_sdpa_desc_init(attn_sdpa_desc *desc, int32_t batch, int32_t num_heads, int32_t num_kv_heads,
-                         int32_t seq_len_q, int32_t seq_len_kv, int32_t head_dim, int32_t head_dim_v);
+void attn_sdpa_desc_init(attn_sdpa_desc *desc, int32_t batch, int32_t num_heads,
+                         int32_t num_kv_heads, int32_t seq_len_q, int32_t seq_len_kv,
+                         int32_t head_dim, int32_t head_dim_v);
 
 /* The tensors of one call. Outputs must not overlap each other or an input. NULL is allowed for alibi_slopes
  * (off) and for each output (not wanted), and for an input that has no element.
@@ -191,14 +195,16 @@ typedef struct attn_sdpa_f64_data {
  * seq_len_kv; never with seq_len_q * seq_len_kv. Returns what the call itself would. */
 attn_status attn_sdpa_f32_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
                                     const attn_threads *threads, size_t *bytes, int32_t *num_tasks);
-attn_status attn_sdpa_f64_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, size_t *bytes,
-                                    int32_t *num_tasks);
+attn_status attn_sdpa_f64_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
+                                    size_t *bytes, int32_t *num_tasks);
 
 /* float32, the fast path. Error against attn_sdpa_f64: at most about that of a plain float32 loop. */
-attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const attn_exec *exec);
+attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
+                          const attn_exec *exec);
 
 /* float64, the reference: one row at a time, in the order of the formula above, on one thread. */
-attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, const attn_exec *exec);
+attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
+                          const attn_exec *exec);
 
 /* ---- The textbook form ---------------------------------------------------------------------------------- */
 
@@ -207,21 +213,72 @@ attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *
  *   query [head_dim], key [seq_len_kv, head_dim], value [seq_len_kv, head_dim_v]
  *   scores, weights [seq_len_kv] (before and after softmax) and out [head_dim_v]: all required
  * scale 1 is the plain dot product. Needs seq_len_kv >= 1. */
-attn_status attn_attention_f64(int32_t seq_len_kv, int32_t head_dim, int32_t head_dim_v, double scale,
-                               const double *query, const double *key, const double *value, double *scores,
-                               double *weights, double *out);
+attn_status attn_attention_f64(int32_t seq_len_kv, int32_t head_dim, int32_t head_dim_v,
+                               double scale, const double *query, const double *key,
+                               const double *value, double *scores, double *weights, double *out);
+
+/* ---- Softmax ------------------------------------------------------------------------------------------- */
+
+/* Softmax along one axis of a contiguous tensor [outer, length, inner]; for the last axis inner is 1:
+ *
+ *     y[o][l][i] = exp(x[o][l][i] - max_l x[o][l][i]) / sum_l exp(...)
+ *
+ * All 0 where every x along the axis is -inf; all NaN where one is NaN or +inf. y may be x. Sizes may be 0. In
+ * float32 what is below 2^-100 of the largest becomes 0. */
+attn_status attn_softmax_f32(int32_t outer, int32_t length, int32_t inner, const float *x,
+                             float *y);
+attn_status attn_softmax_f64(int32_t outer, int32_t length, int32_t inner, const double *x,
+                             double *y);
+
+/* ---- Rotary position embedding ------------------------------------------------------------------------- */
+
+/* Su et al. 2021, "RoFormer", section 3.4.2: row s, which stands at position p, has its columns turned in pairs,
+ *
+ *     out[a] = cos[p][k] * x[a] - sin[p][k] * x[b]
+ *     out[b] = sin[p][k] * x[a] + cos[p][k] * x[b]        k = 0 .. rotary_dim / 2 - 1
+ *
+ * so that query . key of turned rows depends on the difference of their positions. cos[p][k] and sin[p][k] are of the angle
+ * p * theta^(-2 k / rotary_dim), with theta 10000 in the paper. Columns from rotary_dim on are copied.
+ *
+ *     interleaved 0   a = k, b = k + rotary_dim / 2     half split: GPT-NeoX, Llama in transformers
+ *     interleaved 1   a = 2 k, b = 2 k + 1              the paper, GPT-J, Llama's own code
+ *
+ * As ONNX RotaryEmbedding-23.
+ *   sizes         [batch, num_heads, seq_len, head_dim]; batch and seq_len may be 0; rotary_dim even, 2 .. head_dim
+ *   num_positions rows of the tables. Without position_ids at least seq_len
+ *   table_batch   elements from one batch element's tables to the next's: 0 where all share one
+ *   x, out        strides of the tensors; out may be x, with the same strides, and no other input
+ *   position_ids  [batch, seq_len]: the position of each row, else ATTN_ERR_LENGTH 0 .. num_positions - 1; or NULL:
+ *                 row s stands at position s */
+typedef struct attn_rotary_desc {
+    int32_t batch, num_heads, seq_len, head_dim;
+    int32_t rotary_dim;
+    int32_t interleaved;
+    int32_t num_positions;
+    ptrdiff_t table_batch;
+    attn_strides x, out;
+    const int32_t *position_ids;
+} attn_rotary_desc;
+
+/* cos, sin [batch or 1, num_positions, rotary_dim / 2] */
+attn_status attn_rotary_f32(const attn_rotary_desc *desc, const float *x, const float *cos,
+                            const float *sin, float *out);
+attn_status attn_rotary_f64(const attn_rotary_desc *desc, const double *x, const double *cos,
+                            const double *sin, double *out);
 
 /* ---- Layers -------------------------------------------------------------------------------------------- */
 
 /* y = x w^T + bias: torch.nn.functional.linear.
  *   x [rows, in_dim], row i at x + i * x_stride;  w [out_dim, in_dim] contiguous;  bias [out_dim] or NULL
  *   y [rows, out_dim], row i at y + i * y_stride; must not overlap the inputs */
-attn_status attn_linear_f32_workspace(int32_t rows, int32_t in_dim, int32_t out_dim, const attn_threads *threads,
-                                      size_t *bytes);
-attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x, ptrdiff_t x_stride,
-                            const float *w, const float *bias, float *y, ptrdiff_t y_stride, const attn_exec *exec);
-attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const double *x, ptrdiff_t x_stride,
-                            const double *w, const double *bias, double *y, ptrdiff_t y_stride);
+attn_status attn_linear_f32_workspace(int32_t rows, int32_t in_dim, int32_t out_dim,
+                                      const attn_threads *threads, size_t *bytes);
+attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
+                            ptrdiff_t x_stride, const float *w, const float *bias, float *y,
+                            ptrdiff_t y_stride, const attn_exec *exec);
+attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const double *x,
+                            ptrdiff_t x_stride, const double *w, const double *bias, double *y,
+                            ptrdiff_t y_stride);
 
 /* Multi-head attention, the function of torch.nn.MultiheadAttention:
  *
@@ -243,6 +300,11 @@ attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const
  *   average_weights nonzero: weights are the mean over the heads, [batch, seq_len_q, seq_len_kv + extra];
  *                  zero: [batch, num_heads, seq_len_q, seq_len_kv + extra]. extra counts bias_k and the zero key,
  *                  the last columns in this order
+ *   rotary_dim     0: off (default); else the columns of each head that are turned by their row's position before q meets
+ *                  k, as attn_rotary_* does: row s of query and of key stands at position s. The keys of bias_k and
+ *                  add_zero_attn have no position and are not turned
+ *   rotary_interleaved
+ *                  as attn_rotary_desc.interleaved
  * The workspace holds q, k, v and the heads; where weights are averaged, those of one head of each batch element, too. */
 typedef struct attn_mha_desc {
     double scale;
@@ -256,6 +318,7 @@ typedef struct attn_mha_desc {
     int32_t average_weights;
     attn_strides query, key, value, out;
     attn_mask masks[2];
+    int32_t rotary_dim, rotary_interleaved;
 } attn_mha_desc;
 
 /* Contiguous batch-first tensors, kdim = vdim = embed_dim, num_kv_heads = num_heads, every option off. */
@@ -266,12 +329,14 @@ void attn_mha_desc_init(attn_mha_desc *desc, int32_t batch, int32_t num_heads, i
  *   kv_dim = num_kv_heads * head_dim; out_weight [embed_dim, embed_dim]: PyTorch's [out, in]
  *   q_bias, out_bias [embed_dim], k_bias, v_bias [kv_dim], each may be NULL
  *   bias_k, bias_v [kv_dim]: one more key and value row, both or neither NULL
+ *   rotary_cos, rotary_sin [the larger of seq_len_q and seq_len_kv, rotary_dim / 2]; not read for rotary_dim 0
  *   out [batch, seq_len_q, embed_dim]; weights as above, or NULL */
 typedef struct attn_mha_f32_data {
     const float *query, *key, *value;
     const float *q_weight, *k_weight, *v_weight, *out_weight;
     const float *q_bias, *k_bias, *v_bias, *out_bias;
     const float *bias_k, *bias_v;
+    const float *rotary_cos, *rotary_sin;
     float *out, *weights;
 } attn_mha_f32_data;
 
@@ -280,14 +345,61 @@ typedef struct attn_mha_f64_data {
     const double *q_weight, *k_weight, *v_weight, *out_weight;
     const double *q_bias, *k_bias, *v_bias, *out_bias;
     const double *bias_k, *bias_v;
+    const double *rotary_cos, *rotary_sin;
     double *out, *weights;
 } attn_mha_f64_data;
 
 attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32_data *data,
                                    const attn_threads *threads, size_t *bytes);
-attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data, const attn_exec *exec);
-attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64_data *data, size_t *bytes);
-attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data, const attn_exec *exec);
+attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
+                         const attn_exec *exec);
+attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64_data *data,
+                                   size_t *bytes);
+attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data,
+                         const attn_exec *exec);
+
+/* ---- Looking at weights -------------------------------------------------------------------------------- */
+
+/* What a person reads off one head's weights: means over its rows. Rows whose weights are all 0 (nothing was visible)
+ * are left out; without any other row everything is 0. Row i stands at key i + offset; a key that does not exist
+ * counts 0.
+ *   entropy    -sum_j w[j] log2 w[j], in bits: 0 for one key, log2 n for n equal ones
+ *   distance   sum_j w[j] |i + offset - j|
+ *   diagonal   w[i + offset]           previous  w[i + offset - 1]           first  w[0]
+ *   max        max_j w[j]              rows      how many rows the means are of */
+typedef struct attn_head_statistics {
+    double entropy, distance, diagonal, previous, first, max;
+    int32_t rows;
+} attn_head_statistics;
+
+/* weights [seq_len_q, seq_len_kv], contiguous. */
+attn_status attn_head_statistics_f64(int32_t seq_len_q, int32_t seq_len_kv, int32_t offset,
+                                     const double *weights, attn_head_statistics *statistics);
+
+/* How the heads of a layer become one matrix, element by element. */
+typedef enum attn_fusion {
+    ATTN_FUSE_MEAN = 0,
+    ATTN_FUSE_MAX = 1,
+    ATTN_FUSE_MIN = 2,
+} attn_fusion;
+
+/* Attention rollout (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3), one layer's step:
+ *
+ *     a       = residual * I + (1 - residual) * fusion over the heads of weights,      its rows divided by their sums
+ *     rollout = a previous
+ *
+ *   weights  [num_heads, seq_len, seq_len], contiguous
+ *   residual 0 .. 1, the share of what the layer passes on unchanged; the paper's is 0.5
+ *   previous [seq_len, seq_len]: the rollout of the layers below, NULL for the first layer
+ *   rollout  [seq_len, seq_len]: row i says how much of output i comes from each input; must not overlap the inputs */
+attn_status attn_rollout_f64(int32_t num_heads, int32_t seq_len, const double *weights,
+                             double residual, int32_t fusion, const double *previous,
+                             double *rollout);
+
+/* ---- Half precision ------------------------------------------------------------------------------------- */
+
+/* y = x, exactly: IEEE 754 binary16 to binary32, subnormals, infinities and NaN with it. x may be the last half of y's memory. */
+attn_status attn_f16_to_f32(size_t count, const uint16_t *x, float *y);
 
 /* ---- Gradients ------------------------------------------------------------------------------ */
 

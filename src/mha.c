@@ -71,6 +71,9 @@ attn_status mha_plan_init(mha_plan *plan, const attn_mha_desc *desc, bool has_bi
         (rows_overlap(desc->batch, desc->out.batch, desc->embed_dim) ||
          rows_overlap(desc->seq_len_q, desc->out.row, desc->embed_dim)))
         return ATTN_ERR_OPTION;
+    if (desc->rotary_dim < 0 || desc->rotary_dim % 2 != 0 ||
+        desc->rotary_dim > desc->embed_dim / desc->num_heads)
+        return ATTN_ERR_SHAPE;
 
     const bool average = wants_weights && desc->average_weights && desc->num_heads > 1;
     *plan = (mha_plan){
@@ -118,6 +121,25 @@ attn_status mha_plan_init(mha_plan *plan, const attn_mha_desc *desc, bool has_bi
     plan->key = plan_rows(&desc->key, desc->batch, desc->seq_len_kv, plan->kv_dim);
     plan->value = plan_rows(&desc->value, desc->batch, desc->seq_len_kv, plan->kv_dim);
     plan->out = plan_rows(&desc->out, desc->batch, desc->seq_len_q, desc->embed_dim);
+
+    const int32_t longest = desc->seq_len_q > desc->seq_len_kv ? desc->seq_len_q : desc->seq_len_kv;
+    plan->rotary_q = (attn_rotary_desc){
+        .batch = desc->batch,
+        .num_heads = desc->num_heads,
+        .seq_len = desc->seq_len_q,
+        .head_dim = plan->head_dim,
+        .rotary_dim = desc->rotary_dim,
+        .interleaved = desc->rotary_interleaved,
+        .num_positions = longest,
+        .x = plan->query.packed,
+        .out = plan->query.packed,
+    };
+    plan->rotary_k = plan->rotary_q;
+    plan->rotary_k.num_heads = desc->num_kv_heads;
+    plan->rotary_k.seq_len = desc->seq_len_kv;
+    plan->rotary_k.x = plan->rotary_k.out = plan->key.packed;
+    plan->rotary_q.x.head = plan->rotary_q.out.head = plan->head_dim;
+    plan->rotary_k.x.head = plan->rotary_k.out.head = plan->head_dim;
 
     attn_sdpa_desc *sdpa = &plan->sdpa;
     attn_sdpa_desc_init(sdpa, desc->batch, plan->heads_per_call, average ? 1 : desc->num_kv_heads,

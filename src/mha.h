@@ -21,14 +21,15 @@ typedef struct mha_plan {
     int32_t extra;          /* keys behind the caller's: bias_k, the zero key */
     int32_t heads_per_call; /* of sdpa: all of them, or one where weights are averaged */
     mha_rows query, key, value, out;
-    attn_sdpa_desc sdpa; /* of one such call */
-    size_t q;            /* [batch * seq_len_q, embed_dim], as plan.query.packed */
-    size_t k, v;         /* [batch * seq_len_kv, kv_dim] */
-    size_t concat;       /* [batch * seq_len_q, embed_dim]: the heads' outputs side by side */
-    size_t logsumexp;    /* [batch, heads_per_call, seq_len_q], where extra > 0 */
-    size_t weights;      /* [batch, seq_len_q, seq_len_kv + extra] of one head, where weights are
-                            averaged */
-    size_t scratch;      /* what attn_linear and attn_sdpa want, one at a time */
+    attn_rotary_desc rotary_q, rotary_k; /* of q and k in place, where desc.rotary_dim > 0 */
+    attn_sdpa_desc sdpa;                 /* of one such call */
+    size_t q;                            /* [batch * seq_len_q, embed_dim], as plan.query.packed */
+    size_t k, v;                         /* [batch * seq_len_kv, kv_dim] */
+    size_t concat;    /* [batch * seq_len_q, embed_dim]: the heads' outputs side by side */
+    size_t logsumexp; /* [batch, heads_per_call, seq_len_q], where extra > 0 */
+    size_t weights;   /* [batch, seq_len_q, seq_len_kv + extra] of one head, where weights are
+                         averaged */
+    size_t scratch;   /* what attn_linear and attn_sdpa want, one at a time */
 } mha_plan;
 
 /* Everything about the call that can be judged without looking at a pointer of data. */

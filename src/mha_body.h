@@ -3,6 +3,7 @@
  *     real, mha_data, sdpa_data      the element and the public data structs
  *     linear_workspace, linear       attn_linear
  *     sdpa_workspace, sdpa           attn_sdpa
+ *     rotary                         attn_rotary
  *
  * The keys that bias_k and add_zero_attn add are not covered by any mask or limit, and there are at
  * most two. They are not appended to k: sdpa runs over the caller's keys, and its softmax is then
@@ -27,6 +28,9 @@ static attn_status plan_call(const attn_mha_desc *desc, const mha_data *data,
     if (status != ATTN_OK)
         return status;
     if (!data->q_weight || !data->k_weight || !data->v_weight || !data->out_weight)
+        return ATTN_ERR_NULL;
+    if (desc->rotary_dim > 0 && desc->batch > 0 && plan->rotary_q.num_positions > 0 &&
+        (!data->rotary_cos || !data->rotary_sin))
         return ATTN_ERR_NULL;
 
     const uint64_t limit = PTRDIFF_MAX / sizeof(real);
@@ -238,6 +242,14 @@ static attn_status mha(const attn_mha_desc *desc, const mha_data *data, const at
     if (status == ATTN_OK)
         status = project_in(&plan.value, data->value, desc->vdim, plan.kv_dim, data->v_weight,
                             data->v_bias, (real *)(workspace + plan.v), &scratch);
+
+    if (desc->rotary_dim > 0) {
+        real *q = (real *)(workspace + plan.q), *k = (real *)(workspace + plan.k);
+        if (status == ATTN_OK)
+            status = rotary(&plan.rotary_q, q, data->rotary_cos, data->rotary_sin, q);
+        if (status == ATTN_OK)
+            status = rotary(&plan.rotary_k, k, data->rotary_cos, data->rotary_sin, k);
+    }
 
     if (plan.heads_per_call == desc->num_heads) {
         if (status == ATTN_OK)

@@ -24,6 +24,11 @@ static attn_status sdpa(const attn_sdpa_desc *desc, const sdpa_data *data, const
     return attn_sdpa_f32(desc, data, exec);
 }
 
+static attn_status rotary(const attn_rotary_desc *desc, const real *x, const real *cos,
+                          const real *sin, real *out) {
+    return attn_rotary_f32(desc, x, cos, sin, out);
+}
+
 #include "mha_body.h"
 
 attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32_data *data,

@@ -28,12 +28,16 @@ export const SDPA_DESC = layout(['scale', 'softcap'], ['batch', 'num_heads', 'nu
   'head_dim', 'head_dim_v', ...LIMITS, 'scores_stage', ...TENSORS, 'kv_lengths', 'alibi_batch_stride']);
 export const SDPA_DATA = layout([], ['query', 'key', 'value', 'alibi_slopes', 'out', 'weights', 'scores', 'logsumexp']);
 export const MHA_DESC = layout(['scale'], ['batch', 'num_heads', 'num_kv_heads', 'seq_len_q', 'seq_len_kv', 'embed_dim',
-  'kdim', 'vdim', ...LIMITS, 'add_zero_attn', 'average_weights', ...TENSORS]);
+  'kdim', 'vdim', ...LIMITS, 'add_zero_attn', 'average_weights', ...TENSORS, 'rotary_dim', 'rotary_interleaved']);
 export const MHA_DATA = layout([], ['query', 'key', 'value', 'q_weight', 'k_weight', 'v_weight', 'out_weight', 'q_bias',
-  'k_bias', 'v_bias', 'out_bias', 'bias_k', 'bias_v', 'out', 'weights']);
+  'k_bias', 'v_bias', 'out_bias', 'bias_k', 'bias_v', 'rotary_cos', 'rotary_sin', 'out', 'weights']);
+export const ROTARY_DESC = layout([], ['batch', 'num_heads', 'seq_len', 'head_dim', 'rotary_dim', 'interleaved',
+  'num_positions', 'table_batch', ...join(['x', 'out'], ['batch', 'head', 'row']), 'position_ids']);
+export const HEAD_STATISTICS = layout(['entropy', 'distance', 'diagonal', 'previous', 'first', 'max'], ['rows']);
 export const EXEC = layout([], ['threads', 'workspace', 'workspace_bytes', 'first_task', 'num_tasks']);
 
 export const STATUS = { OK: 0, ERR_SIZE: 5, ERR_MEMORY: 8, ERR_UNSUPPORTED: 9 };
 export const MASK = { NONE: 0, BOOL: 1, ADD: 2 };
 export const ALIGN = { 'top-left': 0, 'bottom-right': 1 };
 export const SCORES = { raw: 0, softcapped: 1, masked: 2 };
+export const FUSION = { mean: 0, max: 1, min: 2 };

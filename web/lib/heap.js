@@ -4,7 +4,7 @@
 import { STATUS } from './abi.js';
 import { AttentionError, MAX_INT, check, wrongSize } from './status.js';
 
-const VIEWS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u32: Uint32Array, bool: Uint8Array };
+const VIEWS = { f32: Float32Array, f64: Float64Array, i32: Int32Array, u32: Uint32Array, u16: Uint16Array, bool: Uint8Array };
 
 // Tensors of the engine have a method of this name: (heap, argument's name) -> pointer, or an error.
 export const LOCATE = Symbol('locate');

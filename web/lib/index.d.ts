@@ -15,6 +15,8 @@
  * All tensors of one call have one element type, and so have the results: with `Float32Array` data the call computes in
  * float32 on the fast path, with `Float64Array` data in float64 by the reference. Plain arrays of numbers become
  * whatever the other tensors are, and float32 if there is no other. Masks and slopes are converted to the call's type.
+ * Half precision becomes float32 on the way in: Float16Array, or its bits in a Uint16Array where the tensor also says
+ * `dtype: 'float16'` (or `type`).
  * The textbook functions ({@link Attention.attention}) compute in float64 whatever they are given.
  *
  * Errors: `TypeError` for a wrong kind of value (an unknown option, booleans for numbers, mixed element types),
@@ -33,7 +35,20 @@ export type NestedArray = readonly number[] | readonly FloatArray[] | readonly N
 export type TensorLike =
   | { readonly data: FloatArray | readonly number[]; readonly shape: Shape }
   | { readonly data: FloatArray | readonly number[]; readonly dims: Shape };
-export type TensorInput = TensorLike | EngineTensor | FloatArray | NestedArray;
+/** Half precision, as Float16Array or as its bits (onnxruntime's and transformers.js's say `type`): becomes float32. */
+export type HalfTensor =
+  | { readonly data: Uint16Array | HalfArray; readonly shape: Shape; readonly dtype?: 'float16' }
+  | { readonly data: Uint16Array | HalfArray; readonly dims: Shape; readonly type: 'float16' };
+/** Float16Array, of which this version of TypeScript may not know. */
+export interface HalfArray extends ArrayBufferView, ArrayLike<number> {
+  readonly [Symbol.toStringTag]: 'Float16Array';
+}
+export type IntegerArray = Int32Array | BigInt64Array | readonly number[];
+export type IntegerInput =
+  | { readonly data: IntegerArray; readonly shape: Shape }
+  | { readonly data: IntegerArray; readonly dims: Shape }
+  | readonly (readonly number[] | Int32Array)[];
+export type TensorInput = HalfTensor | HalfArray | TensorLike | EngineTensor | FloatArray | NestedArray;
 
 export type BooleanArray = Uint8Array | Int8Array | Uint8ClampedArray | readonly boolean[];
 export type NestedBooleans = BooleanArray | readonly NestedBooleans[];
@@ -164,6 +179,42 @@ export interface AttentionSteps {
   output: number[];
 }
 
+export interface RotaryEmbeddingOptions {
+  /**
+   * cos and sin of the angles (see {@link Attention.rotaryTables}): [maxPos, rotaryDim / 2], or, without `positionIds`, gathered
+   * already: [batch, seq, rotaryDim / 2]. Converted to the type of x.
+   */
+  cos: TensorInput;
+  sin: TensorInput;
+  /** [batch, seq]: where each row stands, 0 ... maxPos - 1. Default: row s at position s. */
+  positionIds?: IntegerInput | null;
+  /**
+   * Pairs are (x0, x1), (x2, x3), ... (true: the paper, GPT-J, Llama's own code), or x_i and x_(i + rotaryDim / 2) (default
+   * false: GPT-NeoX, Llama in transformers).
+   */
+  interleaved?: boolean | null;
+  /** How many of a head's columns are turned; the others are copied. Even. Default: all. */
+  rotaryDim?: number | null;
+  /** Heads in a row of x, where they have no axis of their own. Default 1. */
+  numHeads?: number | null;
+}
+
+/** Of each head, means over its rows; rows whose weights are all 0 (nothing visible) are left out. */
+export interface HeadStatistics {
+  /** -sum w log2 w, in bits: 0 where one key has it all, log2 n for n equal ones. */
+  readonly entropy: Tensor<Float64Array>;
+  /** sum w |i - j|, in keys. */
+  readonly distance: Tensor<Float64Array>;
+  /** The weight of the key where the row itself stands, */
+  readonly diagonal: Tensor<Float64Array>;
+  /** of the key before it (0 where there is none), */
+  readonly previous: Tensor<Float64Array>;
+  /** of key 0, */
+  readonly first: Tensor<Float64Array>;
+  /** and the largest weight. */
+  readonly max: Tensor<Float64Array>;
+}
+
 export class Attention {
   private constructor();
 
@@ -207,6 +258,46 @@ export class Attention {
    * returns [..., outDim]. Leading axes may be 0.
    */
   linear(x: TensorInput, weight: TensorInput, bias?: TensorInput | null): Tensor;
+
+  /**
+   * Softmax of `x` along `axis` (default -1, the last), for any rank above 0: exp(x - max) / sum exp(x - max). Where
+   * everything along the axis is -Infinity the result is 0; where something is NaN or Infinity, NaN.
+   */
+  softmax(x: TensorInput, options?: { axis?: number | null } | null): Tensor;
+
+  /**
+   * Rotary position embedding (Su et al. 2021, RoFormer, section 3.4.2), as ONNX's RotaryEmbedding-23: every row's columns are
+   * turned in pairs, by the angles of the row's position, so that query . key depends on the difference of positions.
+   * `x` is [batch, heads, seq, dim], or [batch, seq, heads * dim] or [seq, heads * dim] with `numHeads`; a result of the same
+   * shape. Turn queries and keys, not values.
+   */
+  rotaryEmbedding(x: TensorInput, options: RotaryEmbeddingOptions): Tensor;
+
+  /**
+   * The tables for {@link rotaryEmbedding}: cos and sin of p * theta^(-2 k / dim), [seqLen, dim / 2], for positions p and
+   * pairs k. In float64; a call rounds them to its own type. `dim` is even; `theta` is 10000 by default, as in the paper.
+   */
+  rotaryTables(options: { seqLen: number; dim: number; theta?: number | null }): { cos: Tensor<Float64Array>; sin: Tensor<Float64Array> };
+
+  /**
+   * What a person reads off attention heads. `weights` [..., seqLenQ, seqLenKv], such as {@link SdpaResult.weights}; results
+   * are float64, one number per head, with the axes that stand before. Row i stands at key i, with `causalAlign`
+   * 'bottom-right' at key i + seqLenKv - seqLenQ.
+   */
+  headStatistics(weights: TensorInput, options?: { causalAlign?: 'top-left' | 'bottom-right' | null } | null): HeadStatistics;
+
+  /**
+   * Attention rollout (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3): how much of each output
+   * comes from each input, through all layers. `weightsPerLayer`, first layer first, are [heads, seq, seq] or [batch, heads,
+   * seq, seq]; the result is [seq, seq] or [batch, seq, seq], float64. Per layer:
+   *
+   *     a = residual * I + (1 - residual) * headFusion(weights), its rows divided by their sums;  rollout = a * rollout
+   *
+   * `residual` (0 ... 1, default 0.5 as in the paper) stands for what goes around the attention; `headFusion` is how heads
+   * become one matrix: 'mean' (default), 'max' or 'min'.
+   */
+  rollout(weightsPerLayer: readonly TensorInput[],
+          options?: { residual?: number | null; headFusion?: 'mean' | 'max' | 'min' | null } | null): Tensor<Float64Array>;
 
   /**
    * sdpa in slices of some 25 ms, so that a page stays responsive: `onProgress` hears the finished part (0 ... 1) after each,
@@ -300,6 +391,12 @@ export interface MultiHeadAttentionOptions {
   addZeroAttn?: boolean | null;
   /** Tensors are [batch, seq, dim] (default true) or [seq, batch, dim]. PyTorch's default is false. */
   batchFirst?: boolean | null;
+  /**
+   * Rotary position embedding of queries and keys after their projection, row s at position s, as in Llama: the first `dim`
+   * columns of each head (default all), see {@link RotaryEmbeddingOptions.interleaved} and {@link Attention.rotaryTables}.
+   * The keys of addBiasKv and addZeroAttn are not turned. Default: none; `{}` for all defaults.
+   */
+  rotary?: { theta?: number | null; dim?: number | null; interleaved?: boolean | null } | null;
   /** Parameters under PyTorch's names; as {@link MultiHeadAttention.loadStateDict}. Default: initialised from `seed`. */
   state?: StateDict | null;
   /** Of the initialisation, 0 ... 2^32 - 1. Default 0. */

@@ -1,13 +1,20 @@
-import { EXEC } from './abi.js';
-import { count } from './heap.js';
-import { argument, commonType, rank, size } from './shapes.js';
-import { wrongSize } from './status.js';
+import { EXEC, ROTARY_DESC } from './abi.js';
+import { count, newArray } from './heap.js';
+import { argument, commonType, isList, rank, size, sizes } from './shapes.js';
+import { finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
 
-// atLeast1(tensor, axes): any rank but 0.
-const atLeast1 = ({ name, shape }, axes) => {
-  if (shape.length < 1) throw wrongSize(name, `rank 1 or more (${axes})`, 'shape []');
-};
+// result(heap, shape, type, call): call(scope, out) puts its inputs and returns [function of attn.h, ...arguments], which
+// writes a tensor of this shape to out.
+function result(heap, shape, type, call) {
+  return heap.scope((scope) => {
+    const out = scope.takeTensor(shape, type, 'output');
+    const [name, ...args] = call(scope, out);
+    scope.fill();
+    heap.call(name, ...args);
+    return new Tensor(heap.copy(type, out, count(shape)), shape);
+  });
+}
 
 export function linear(heap, x, weight, bias) {
   const input = argument(heap, x, 'x');
@@ -17,7 +24,7 @@ export function linear(heap, x, weight, bias) {
   rank(w, [2], '[outDim, inDim]');
   const inDim = size(w, 1);
   const outDim = size(w, 2);
-  atLeast1(input, '[..., inDim]');
+  if (input.shape.length < 1) throw wrongSize('x', 'rank 1 or more ([..., inDim])', 'shape []');
   size(input, 1, inDim, 'inDim of weight');
   if (b) {
     rank(b, [1], '[outDim]');
@@ -25,20 +32,106 @@ export function linear(heap, x, weight, bias) {
   }
   const shape = [...input.shape.slice(0, -1), outDim];
   const rows = count(shape) / outDim;
-  return heap.scope((scope) => {
-    const y = scope.takeTensor(shape, type, 'output');
-    const args = [rows, inDim, outDim, scope.put(input, type), inDim, scope.put(w, type), b ? scope.put(b, type) : 0, y, outDim];
-    if (type === 'f32') {
-      const bytes = scope.take(4);
-      heap.call('attn_linear_f32_workspace', rows, inDim, outDim, heap.threads, bytes);
-      const workspace_bytes = heap.view('u32', bytes, 1)[0];
-      const exec = scope.take(EXEC.size);
-      args.push(exec);
-      const workspace = workspace_bytes && scope.take(workspace_bytes);
-      heap.write(exec, EXEC, { threads: heap.threads, workspace, workspace_bytes, first_task: 0, num_tasks: 0 });
-    }
-    scope.fill();
-    heap.call(`attn_linear_${type}`, ...args);
-    return new Tensor(heap.copy(type, y, count(shape)), shape);
+  return result(heap, shape, type, (scope, y) => {
+    const args = [`attn_linear_${type}`, rows, inDim, outDim, scope.put(input, type), inDim, scope.put(w, type), b ? scope.put(b, type) : 0, y, outDim];
+    if (type === 'f64') return args;
+    const bytes = scope.take(4);
+    heap.call('attn_linear_f32_workspace', rows, inDim, outDim, heap.threads, bytes);
+    const workspace_bytes = heap.view('u32', bytes, 1)[0];
+    const exec = scope.take(EXEC.size);
+    const workspace = workspace_bytes && scope.take(workspace_bytes);
+    heap.write(exec, EXEC, { threads: heap.threads, workspace, workspace_bytes, first_task: 0, num_tasks: 0 });
+    return [...args, exec];
   });
+}
+
+export function softmax(heap, x, options) {
+  const { axis } = readOptions(options, 'options', { axis: -1 });
+  const input = argument(heap, x, 'x');
+  const type = commonType(input);
+  const { shape } = input;
+  if (shape.length < 1) throw wrongSize('x', 'rank 1 or more', 'shape []');
+  const at = integer(axis, 'axis', -shape.length, shape.length - 1);
+  const index = at < 0 ? at + shape.length : at;
+  return result(heap, [...shape], type, (scope, y) =>
+    [`attn_softmax_${type}`, count(shape.slice(0, index)), shape[index], count(shape.slice(index + 1)), scope.put(input, type), y]);
+}
+
+// [batch, seq] of whole numbers below `positions`: { data, shape | dims } or nested arrays. int64 counts, too.
+function readPositions(ids, batch, seqLen, positions) {
+  const [data, shape] = isList(ids) ? [ids.flatMap((row) => Array.from(row)), [ids.length, ids[0]?.length ?? 0]] : [ids.data, ids.shape ?? ids.dims];
+  if (!isList(data)) throw wrongKind('positionIds', 'integers, { data, shape } or nested arrays', ids);
+  const tensor = { name: 'positionIds', shape: sizes(shape, 'positionIds.shape'), pointer: 0 };
+  rank(tensor, [2], '[batch, seq]');
+  size(tensor, 2, batch, 'batch of x');
+  size(tensor, 1, seqLen, 'seq of x');
+  if (data.length !== batch * seqLen) throw wrongSize('positionIds.data', `${batch * seqLen} elements`, data.length);
+  const list = Array.from(data, (id, i) => integer(Number(id), `positionIds.data[${i}]`, 0, positions - 1));
+  return { ...tensor, read: () => list };
+}
+
+const ROTARY = { cos: undefined, sin: undefined, positionIds: null, interleaved: false, rotaryDim: null, numHeads: null };
+
+export function rotaryEmbedding(heap, x, options) {
+  const o = readOptions(options, 'options', ROTARY);
+  const input = argument(heap, x, 'x');
+  const type = commonType(input);
+  const { shape } = input;
+  const axes = rank(input, [4, 3, 2], '[batch, heads, seq, dim], [batch, seq, heads * dim] or [seq, heads * dim]');
+  const batch = axes === 2 ? 1 : shape[0];
+  const seq_len = shape.at(-2);
+  const num_heads = integer(o.numHeads ?? (axes === 4 ? shape[1] : 1), 'numHeads');
+  if (axes === 4) size(input, 3, num_heads, 'numHeads');
+  if (size(input, 1) % num_heads && axes < 4) throw wrongSize('x', `a multiple of ${num_heads} columns (numHeads)`, `shape [${shape.join(', ')}]`);
+  const head_dim = axes === 4 ? shape[3] : shape.at(-1) / num_heads;
+  const rotary_dim = integer(o.rotaryDim ?? head_dim, 'rotaryDim', 2, head_dim);
+  if (rotary_dim % 2) throw wrongSize('rotaryDim', 'an even number', rotary_dim);
+
+  const tables = ['cos', 'sin'].map((name) => argument(heap, o[name], name));
+  const [cos] = tables;
+  for (const table of tables) {
+    rank(table, [cos.shape.length], 'as cos');
+    rank(table, o.positionIds ? [2] : [2, 3], o.positionIds ? '[maxPos, rotaryDim / 2]' : '[maxPos, rotaryDim / 2] or [batch, seq, rotaryDim / 2]');
+    size(table, 1, rotary_dim / 2, 'rotaryDim / 2');
+    size(table, 2, cos.shape.at(-2), 'positions of cos');
+    if (table.shape.length === 3) {
+      size(table, 3, batch, 'batch of x');
+      size(table, 2, seq_len, 'seq of x');
+    }
+  }
+  const num_positions = cos.shape.at(-2);
+  const ids = o.positionIds && readPositions(o.positionIds, batch, seq_len, num_positions);
+  if (!ids && num_positions < seq_len) throw wrongSize('cos', `at least ${seq_len} positions (seq of x)`, `shape [${cos.shape.join(', ')}]`);
+  const [head, row] = axes === 4 ? [seq_len * head_dim, head_dim] : [head_dim, num_heads * head_dim];
+  const strides = { batch: num_heads * seq_len * head_dim, head, row };
+  const fields = {
+    batch, num_heads, seq_len, head_dim, rotary_dim, num_positions,
+    interleaved: +flag(o.interleaved, 'interleaved'),
+    table_batch: cos.shape.length === 3 ? num_positions * (rotary_dim / 2) : 0,
+    x: strides,
+    out: strides,
+  };
+  return result(heap, [...shape], type, (scope, y) => {
+    const desc = scope.take(ROTARY_DESC.size);
+    const args = [scope.put(input, type), ...tables.map((table) => scope.put(table, type)), y];
+    heap.write(desc, ROTARY_DESC, { ...fields, position_ids: ids ? scope.put(ids, 'i32') : 0 });
+    return [`attn_rotary_${type}`, desc, ...args];
+  });
+}
+
+// The angles of Su et al. 2021, in float64; a call rounds them to its own type.
+export function rotaryTables(options) {
+  const { seqLen, dim, theta } = readOptions(options, 'options', { seqLen: undefined, dim: undefined, theta: 10000 });
+  const shape = [integer(seqLen, 'seqLen'), integer(dim, 'dim', 2) / 2];
+  if (dim % 2) throw wrongSize('dim', 'an even number', dim);
+  if (finite(theta, 'theta') <= 0) throw wrongSize('theta', 'a number above 0', theta);
+  const [cos, sin] = [newArray('f64', count(shape)), newArray('f64', count(shape))];
+  for (let k = 0; k < shape[1]; k++) {
+    const frequency = theta ** ((-2 * k) / dim);
+    for (let p = 0, at = k; p < seqLen; p++, at += shape[1]) {
+      cos[at] = Math.cos(p * frequency);
+      sin[at] = Math.sin(p * frequency);
+    }
+  }
+  return { cos: new Tensor(cos, shape), sin: new Tensor(sin, [...shape]) };
 }

@@ -1,5 +1,5 @@
 // What callers give, as arguments: { name, shape, type, pointer, read }.
-//   type     'f32', 'f64', 'bool', or 'any': plain numbers, which become whatever the call computes in
+//   type     'f32' (half precision, too), 'f64', 'bool', or 'any': plain numbers, which become whatever the call computes in
 //   pointer  where an EngineTensor lies in memory, else 0
 //   strides  { batch, head, row } of a tensor with gaps, else undefined
 //   read     () => the elements in order; a view of memory if it is an EngineTensor's
@@ -7,7 +7,7 @@
 import { LOCATE, count } from './heap.js';
 import { MAX_INT, integer, wrongKind, wrongSize } from './status.js';
 
-const TYPES = { Float32Array: 'f32', Float64Array: 'f64', Uint8Array: 'bool', Int8Array: 'bool', Uint8ClampedArray: 'bool' };
+const TYPES = { Float32Array: 'f32', Float64Array: 'f64', Uint8Array: 'bool', Int8Array: 'bool', Uint8ClampedArray: 'bool', Float16Array: 'f16' };
 const NAMES = { f32: 'float32', f64: 'float64' };
 
 export const isList = (value) => Array.isArray(value) || (ArrayBuffer.isView(value) && typeof value.length === 'number');
@@ -55,11 +55,25 @@ function flatten(value, name) {
 function fromTensor(value, name) {
   const { data } = value;
   const shape = sizes(value.shape ?? value.dims, `${name}.shape`);
-  const type = isList(data) ? typeOfList(data) : undefined;
+  const isHalf = isList(data) && data[Symbol.toStringTag] === 'Uint16Array' && (value.dtype ?? value.type) === 'float16';
+  const type = isHalf ? 'f16' : isList(data) ? typeOfList(data) : undefined;
   if (!type) throw wrongKind(`${name}.data`, 'a Float32Array or Float64Array', data);
   if (data.length !== count(shape)) throw wrongSize(`${name}.data`, `${count(shape)} elements for shape [${shape.join(', ')}]`, data.length);
   if (Array.isArray(data)) checkElements(data, type, () => `${name}.data`);
   return { shape, type, data };
+}
+
+// Half precision becomes float32 at the door. The halves lie in the last part of the memory that the floats then fill.
+function floatsOf(heap, halves) {
+  if (Array.isArray(halves)) return Float32Array.from(halves);
+  const { buffer, byteOffset, length } = halves;
+  return heap.scope((scope) => {
+    const floats = scope.takeTensor([length], 'f32', 'float16 data');
+    const bits = floats + 2 * length;
+    heap.view('u16', bits, length).set(new Uint16Array(buffer, byteOffset, length));
+    heap.call('attn_f16_to_f32', length, bits, floats);
+    return heap.copy('f32', floats, length);
+  });
 }
 
 export function argument(heap, value, name, mask = false) {
@@ -73,6 +87,10 @@ export function argument(heap, value, name, mask = false) {
   const { shape, type, data } = isList(value) ? (ArrayBuffer.isView(value) ? fromTensor({ data: value, shape: [value.length] }, name) : flatten(value, name)) : fromTensor(value, name);
   if (!type) throw wrongKind(name, 'arrays of numbers', value);
   if (type === 'bool' && !mask) throw new TypeError(`${name}: expected numbers, got booleans or bytes`);
+  if (type === 'f16') {
+    const floats = floatsOf(heap, data);
+    return { name, shape, type: 'f32', pointer: 0, read: () => floats };
+  }
   return { name, shape, type, pointer: 0, read: () => data };
 }
 

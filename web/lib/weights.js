@@ -1,0 +1,74 @@
+// What a person reads off attention weights: in float64 whatever they are, one matrix in the engine's memory at a time.
+
+import { ALIGN, FUSION, HEAD_STATISTICS } from './abi.js';
+import { bytesOf, count, newArray } from './heap.js';
+import { argument, rank, size } from './shapes.js';
+import { choice, finite, readOptions, wrongKind, wrongSize } from './status.js';
+import { Tensor } from './tensor.js';
+
+// part(tensor, index, length): some of its elements; to be used before memory can grow.
+function part({ read }, index, length) {
+  const data = read();
+  const [from, to] = [index * length, (index + 1) * length];
+  return Array.isArray(data) ? data.slice(from, to) : data.subarray(from, to);
+}
+
+export function headStatistics(heap, weights, options) {
+  const align = choice(readOptions(options, 'options', { causalAlign: 'top-left' }).causalAlign, 'causalAlign', ALIGN);
+  const tensor = argument(heap, weights, 'weights');
+  const { shape } = tensor;
+  if (shape.length < 2) throw wrongSize('weights', 'rank 2 or more ([..., seqLenQ, seqLenKv])', `shape [${shape.join(', ')}]`);
+  const [seqLenQ, seqLenKv] = shape.slice(-2);
+  const heads = count(shape.slice(0, -2));
+  const names = Object.keys(HEAD_STATISTICS.fields).filter((name) => name !== 'rows');
+  const result = Object.fromEntries(names.map((name) => [name, new Tensor(newArray('f64', heads), shape.slice(0, -2))]));
+  return heap.scope((scope) => {
+    const area = seqLenQ * seqLenKv;
+    const matrix = scope.takeTensor([area], 'f64', 'weights');
+    const statistics = scope.take(HEAD_STATISTICS.size);
+    for (let h = 0; h < heads; h++) {
+      heap.view('f64', matrix, area).set(part(tensor, h, area));
+      heap.call('attn_head_statistics_f64', seqLenQ, seqLenKv, align ? seqLenKv - seqLenQ : 0, matrix, statistics);
+      const values = heap.view('f64', statistics, names.length);
+      names.forEach((name, i) => { result[name].data[h] = values[i]; });
+    }
+    return result;
+  });
+}
+
+export function rollout(heap, weightsPerLayer, options) {
+  const o = readOptions(options, 'options', { residual: 0.5, headFusion: 'mean' });
+  if (finite(o.residual, 'residual', 0) > 1) throw wrongSize('residual', 'a number from 0 to 1', o.residual);
+  const fusion = choice(o.headFusion, 'headFusion', FUSION);
+  if (!Array.isArray(weightsPerLayer)) throw wrongKind('weightsPerLayer', 'an array of tensors, one per layer', weightsPerLayer);
+  if (weightsPerLayer.length < 1) throw wrongSize('weightsPerLayer', 'at least one layer', 0);
+  const layers = weightsPerLayer.map((weights, i) => argument(heap, weights, `weightsPerLayer[${i}]`));
+  const first = layers[0].shape;
+  for (const layer of layers) {
+    rank(layer, layer === layers[0] ? [4, 3] : [first.length], '[batch, heads, seq, seq] or [heads, seq, seq]');
+    size(layer, 3);
+    size(layer, 2, size(layers[0], 1), 'seq');
+    size(layer, 1, first.at(-1), 'seq');
+    if (first.length === 4) size(layer, 4, first[0], 'batch');
+  }
+  const seq = first.at(-1);
+  const area = seq * seq;
+  const shape = first.length === 4 ? [first[0], seq, seq] : [seq, seq];
+  bytesOf(shape, 'f64', 'weightsPerLayer');
+  const data = newArray('f64', count(shape));
+  return heap.scope((scope) => {
+    const heads = Math.max(...layers.map((layer) => layer.shape.at(-3)));
+    const matrix = scope.takeTensor([heads, seq, seq], 'f64', 'weightsPerLayer');
+    let [current, previous] = [0, 0].map(() => scope.takeTensor([seq, seq], 'f64', 'weightsPerLayer'));
+    for (let b = 0; b < data.length / area; b++) {
+      layers.forEach((layer, i) => {
+        const size = layer.shape.at(-3) * area;
+        heap.view('f64', matrix, size).set(part(layer, b, size));
+        heap.call('attn_rollout_f64', layer.shape.at(-3), seq, matrix, o.residual, fusion, i ? previous : 0, current);
+        [current, previous] = [previous, current];
+      });
+      data.set(heap.view('f64', previous, area), b * area);
+    }
+    return new Tensor(data, shape);
+  });
+}
