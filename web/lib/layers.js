@@ -124,14 +124,6 @@ export class MultiHeadAttention {
     return this.#angles;
   }
 
-  #tables(seqLen) {
-    if (!this.#angles || this.#angles[0].shape[0] < seqLen) {
-      const { dim, theta } = this.#options.rotary;
-      this.#angles = Object.values(rotaryTables({ seqLen, dim, theta })).map((table) => argument(this.#heap, table, 'rotary'));
-    }
-    return this.#angles;
-  }
-
   stateDict() {
     this.#living();
     return Object.fromEntries(Object.entries(this.#parameters.all).map(([name, { shape }]) =>
