@@ -39,6 +39,7 @@ export async function sample(): Promise<void> {
   ];
   for (const attnMask of masks) attn.sdpa(x, x, x, { attnMask });
   attn.sdpa([[1, 2]], [[1, 2]], [[1, 2]], null);
+  attn.sdpa({ data: new Uint16Array(4), dims: [2, 2], type: 'float16' }, x, x);
 
   const held: EngineTensor = attn.tensor([2, 3]).set([1, 2, 3, 4, 5, 6]);
   const input: TensorInput = held;
@@ -80,8 +81,8 @@ export async function sample(): Promise<void> {
   attn.sdpa([[true]], x, x);
   // @ts-expect-error a tensor needs a shape
   attn.sdpa({ data: new Float32Array(4) }, x, x);
-  // @ts-expect-error float16 is not taken
-  attn.sdpa({ data: new Uint16Array(4), shape: [2, 2] }, x, x);
+  // @ts-expect-error integers are no element type
+  attn.sdpa({ data: new Int32Array(4), shape: [2, 2] }, x, x);
   // @ts-expect-error a result of arrays is no memory of the engine
   attn.sdpa(x, x, x, { out: result.output });
   // @ts-expect-error required
