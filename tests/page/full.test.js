@@ -149,11 +149,9 @@ test('keyboard only: skip link, one tab stop into the matrix, arrows, Home, End,
   assert.ok(await page.getByLabel('like BERT').isChecked());
   await after(page, () => page.keyboard.press('1'));
   assert.equal(await page.getByRole('tab', { name: 'Scores' }).getAttribute('aria-selected'), 'true');
-  const before = await page.locator('.stage .matrix-plot').screenshot();
   await page.keyboard.press('Tab');
   await page.keyboard.press('Shift+Tab');
   assert.match(await focused(), /Scores: cat 2, tired 11/, 'Tab leaves the matrix and Shift+Tab comes back to the same cell');
-  assert.ok(before.length > 0);
   await closed(page);
 });
 

@@ -1,6 +1,7 @@
 // The settings: native inputs, each with its label.
 
 import { h } from './dom.js';
+import { MAX_TABLE } from './limits.js';
 import { HEAD_SIZES, headKinds } from './model.js';
 import { format } from './scales.js';
 import { defaults, maskKinds, scoreKinds } from './state.js';
@@ -12,7 +13,7 @@ export function maskOf(kind, { n = 0, m = 0, hidden } = {}) {
   if (kind === 'length') return { kind, length: Math.max(1, Math.ceil(m * 0.6)) };
   if (kind === 'drawn') {
     const blocked = [];
-    for (let i = 0; i < Math.min(n, 64); i += 1) for (let j = 0; j < Math.min(m, 64); j += 1) if (hidden(i, j)) blocked.push([i, j]);
+    for (let i = 0; i < n; i += 1) for (let j = 0; j < m; j += 1) if (hidden(i, j)) blocked.push([i, j]);
     return { kind, blocked };
   }
   return { kind };
@@ -127,16 +128,25 @@ export class Controls {
   update(state) {
     const { source, result } = state;
     const modelled = source === 'named' || source === 'random';
-    this.#mask.update(state.mask, { only: source === 'long' || result?.large ? ['causal', 'none', 'window', 'length'] : undefined });
+    this.#mask.update(state.mask, { only: possibleMasks(state) });
     for (const [name, part] of Object.entries(this.#parts)) part.update(state[name]);
     // A setting that would change nothing is not offered.
     const shown = {
       scaled: state.score !== 'additive', heads: modelled || source === 'long', headDim: modelled || source === 'long', gain: modelled || source === 'long',
-      temperature: true, score: modelled, seed: source === 'random' || state.panel === 'sqrtd' || state.heads === headKinds.length,
+      temperature: true, score: modelled && state.panel !== 'decode', seed: source === 'random' || state.panel === 'sqrtd' || state.heads === headKinds.length,
     };
     for (const [name, visible] of Object.entries(shown)) this.#parts[name].element.hidden = !visible || Boolean(result?.ready);
     this.#mask.element.hidden = Boolean(result?.ready) || source === 'textbook';
   }
+}
+
+/** The masks that can be chosen now; undefined: all of them. */
+function possibleMasks({ panel, source, result }) {
+  // A word that is written can only look back.
+  if (panel === 'decode') return ['causal'];
+  // Cells to click must be large enough to hit.
+  if (source === 'long' || result?.large || result?.n > MAX_TABLE || result?.m > MAX_TABLE) return ['causal', 'none', 'window', 'length'];
+  return undefined;
 }
 
 function standard() {

@@ -108,8 +108,8 @@ const lesson = new LessonPanel({
 const openDialog = new OpenDialog({
   engine,
   opened: (file) => {
-    apply({ ...presetSettings('heads'), preset: 'file', source: 'file', mask: { kind: 'none' }, heads: Math.min(file.heads, 8), head: 0, query: 0, key: 0 });
     store.set({ file });
+    apply(fileSettings());
   },
   settings: (saved) => {
     const { settings, refused } = fromSettings(saved);
@@ -121,6 +121,7 @@ const openDialog = new OpenDialog({
 const presetButtons = Object.fromEntries(presetNames.map((name) => [name, h('button', {
   type: 'button', class: 'chip', onclick: () => apply(presetSettings(name)),
 }, t.presets[name].name)]));
+const fileButton = h('button', { type: 'button', class: 'chip', hidden: true, onclick: () => apply(fileSettings()) }, t.presets.file.name);
 const lessonButton = h('button', { type: 'button', class: 'chip chip-lesson', onclick: () => apply(lessonState(0)) }, t.lessonStart);
 const panelSlot = h('section', { class: 'panel-slot wide', hidden: true, 'aria-labelledby': 'heading' });
 const intro = h('section', { class: 'intro', 'aria-label': t.textLabel });
@@ -131,7 +132,7 @@ document.body.append(
   h('header', { class: 'top' },
     h('p', { class: 'brand' }, h('img', { src: 'page/icon.svg', alt: '', width: 26, height: 26 }), h('b', {}, t.title), h('span', {}, t.strap)),
     h('div', { class: 'top-tools' }, openDialog.button, theme.element)),
-  h('nav', { class: 'presets', 'aria-label': t.presetsLabel }, lessonButton, ...Object.values(presetButtons)),
+  h('nav', { class: 'presets', 'aria-label': t.presetsLabel }, lessonButton, ...Object.values(presetButtons), fileButton),
   h('main', { class: 'page' },
     panelSlot,
     intro,
@@ -163,6 +164,8 @@ function typed(value) {
     ...(x || q || k || v ? { edits } : {}),
   });
 }
+
+const fileSettings = () => ({ ...presetSettings('heads'), preset: 'file', source: 'file', mask: { kind: 'none' }, head: 0, query: 0, key: 0 });
 
 /** Other settings as a whole: a preset, a step of the lesson, a link, a file. */
 function apply(settings) {
@@ -229,12 +232,15 @@ async function ask(channel, message, then) {
 let serial = 0;
 const still = (result) => store.get().result?.job.serial === result.job.serial;
 
+/** The additive score is said to be too much before it is begun. */
+function tooMuch({ score, kind, tokens }) {
+  const long = score === 'additive' && (kind === 'named' || kind === 'random') && tokens.length ** 2 > MAX_ADDITIVE;
+  if (long) store.set({ problem: t.additiveTooLong });
+  return long;
+}
+
 function compute(state) {
-  if (state.score === 'additive' && state.tokens.length ** 2 > MAX_ADDITIVE / 4) {
-    store.set({ problem: t.additiveTooLong });
-    return;
-  }
-  if (state.source === 'file' && !state.file) return;
+  if (tooMuch(jobOf(state)) || (state.source === 'file' && !state.file)) return;
   serial += 1;
   ask('main', { type: 'attend', job: { ...jobOf(state), serial } }, (result) => {
     const { query, key, head } = store.get();
@@ -251,7 +257,7 @@ function askAbout(state, has) {
   const col = hover?.col ?? state.key;
   const fresh = has('result');
   const of = result.job.serial;
-  if (state.compare && (fresh || has('compare'))) ask('compare', { type: 'attend', job: otherJob(state), against: 'main', of }, (other) => { if (store.get().compare && still(result)) store.set({ other }); });
+  if (state.compare && (fresh || has('compare')) && !tooMuch(otherJob(state))) ask('compare', { type: 'attend', job: otherJob(state), against: 'main', of }, (other) => { if (store.get().compare && still(result)) store.set({ other }); });
   if (result.large && !weightsOf(result, head)) {
     if (has('head', 'result')) ask('head', { type: 'head', head, of }, ({ weights }) => { if (still(result)) store.set({ result: { ...store.get().result, weights } }); });
   }
@@ -338,6 +344,8 @@ function frame(state) {
   lesson.element.hidden = !inLesson;
   if (inLesson) lesson.update(state);
   for (const [name, button] of Object.entries(presetButtons)) button.setAttribute('aria-pressed', !inLesson && state.preset === name);
+  fileButton.hidden = !state.file;
+  fileButton.setAttribute('aria-pressed', !inLesson && state.preset === 'file');
   lessonButton.setAttribute('aria-pressed', inLesson);
   const panel = panels[state.panel];
   panelSlot.hidden = !panel;

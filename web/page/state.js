@@ -163,7 +163,7 @@ export function toHash(state) {
   const parts = new URLSearchParams();
   for (const [name, field] of Object.entries(fields)) {
     const [value, standard] = [state[name], defaults[name]];
-    if (value === null || (name === 'source' && value === 'file')) continue;
+    if (value === null || (state.source === 'file' && (name === 'source' || name === 'preset'))) continue;
     const printed = field.print(value);
     if (standard === null || printed !== field.print(standard)) parts.set(name, printed);
   }

@@ -2,15 +2,31 @@
 
 export function createStore(initial) {
   let state = Object.freeze({ ...initial });
+  let pending = null;
+  let telling = false;
   const listeners = new Set();
   return {
     get: () => state,
-    /** Takes the patch and tells the listeners, unless nothing in it is new. */
+    /**
+     * Takes the patch and tells the listeners, unless nothing in it is new. A listener may set more: that is told
+     * afterwards, so that nobody ever draws an older state over a newer one.
+     */
     set(patch) {
-      const changed = new Set(Object.keys(patch).filter((key) => !Object.is(state[key], patch[key])));
-      if (changed.size === 0) return;
+      const changed = Object.keys(patch).filter((key) => !Object.is(state[key], patch[key]));
+      if (changed.length === 0) return;
       state = Object.freeze({ ...state, ...patch });
-      for (const listener of listeners) listener(state, changed);
+      pending = new Set([...(pending ?? []), ...changed]);
+      if (telling) return;
+      telling = true;
+      try {
+        while (pending) {
+          const news = pending;
+          pending = null;
+          for (const listener of listeners) listener(state, news);
+        }
+      } finally {
+        telling = false;
+      }
     },
     subscribe(listener) {
       listeners.add(listener);

@@ -9,7 +9,7 @@ export function createTheme({ changed }) {
   const root = document.documentElement;
   let style = null;
   const refresh = () => { style = null; changed(); };
-  for (const query of ['(prefers-color-scheme: dark)', '(prefers-contrast: more)', '(forced-colors: active)']) {
+  for (const query of ['(prefers-color-scheme: dark)', '(prefers-contrast: more)', '(forced-colors: active)', 'print']) {
     matchMedia(query).addEventListener('change', refresh);
   }
   const select = h('select', { onchange: () => apply(select.value) },

@@ -107,11 +107,6 @@ const handlers = {
     chosen = useTensors(attn, opened, choice);
     return { n: chosen.n, m: chosen.m, heads: chosen.heads };
   },
-  forget() {
-    opened = null;
-    chosen = null;
-    return {};
-  },
 };
 
 self.onmessage = async ({ data: message }) => {

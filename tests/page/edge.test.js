@@ -1,0 +1,146 @@
+// Where pages usually break: no engine, large files, files dropped, print, many heads, odd sizes.
+
+import assert from 'node:assert/strict';
+import { after as atEnd, before, test } from 'node:test';
+import { colorTable } from '../../web/page/colormaps.js';
+import { normals } from '../../web/page/model.js';
+import { after, cellPixel, ready, startBrowser } from './browser.mjs';
+import { json, npy, npz } from './make.mjs';
+import { softmaxRows } from './reference.mjs';
+
+let browser;
+before(async () => { browser = await startBrowser(); });
+atEnd(() => browser?.close());
+
+const random = (count, seed) => {
+  const normal = normals(seed);
+  return Array.from({ length: count }, () => Math.fround(normal()));
+};
+const give = async (page, files) => {
+  await page.getByRole('button', { name: 'Open your tensors' }).click();
+  await page.setInputFiles('#files', Object.entries(files).map(([name, bytes]) => ({ name, mimeType: 'application/octet-stream', buffer: Buffer.from(bytes) })));
+  await after(page, () => page.getByRole('button', { name: 'Show', exact: true }).click());
+};
+
+test('no engine: one sentence says so, and what to do', async () => {
+  const page = await browser.open({ wait: false });
+  await page.context().route('**/*.wasm', (route) => route.abort());
+  await page.reload();
+  const problem = page.locator('.problem', { hasText: 'The engine could not start' });
+  await problem.waitFor();
+  assert.match(await problem.innerText(), /Reload the page/);
+  await page.context().close();
+});
+
+test('a large file: more weights than are held at once, head by head, rows computed when asked about', async () => {
+  const page = await browser.open();
+  const [heads, n, d] = [4, 1100, 4];
+  const [q, k, v] = [random(heads * n * d, 1), random(heads * n * d, 2), random(heads * n * d, 3)];
+  await give(page, { 'a.npz': npz({ q: npy(q, [heads, n, d]), k: npy(k, [heads, n, d]), v: npy(v, [heads, n, d]) }) });
+  assert.match(await page.locator('.timing').innerText(), /4 heads × 1100 × 1100/);
+  for (const head of [0, 3]) {
+    await after(page, () => page.locator('.head').nth(head).click());
+    const row = Array.from({ length: n }, (_, j) => {
+      let s = 0;
+      for (let f = 0; f < d; f += 1) s += q[head * n * d + f] * k[(head * n + j) * d + f];
+      return s / Math.sqrt(d);
+    });
+    const weights = softmaxRows([row])[0];
+    const shown = await page.locator('.inspector tbody tr').evaluateAll((lines) => lines.map((line) => [Number(line.querySelector('th sub').textContent), line.children[4].textContent]));
+    assert.equal(shown.length, 64);
+    for (const [key, weight] of shown) assert.ok(Math.abs(Number(weight) - weights[key - 1]) < 6e-5, `head ${head}, key ${key}: ${weight}, not ${weights[key - 1]}`);
+  }
+  await after(page, () => page.getByLabel('window').check());
+  const tones = await page.locator('.stage .matrix-heat').evaluate((canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(canvas.width - 40, 4, 30, 30);
+    return new Set(Array.from({ length: 900 }, (_, i) => data.slice(4 * i, 4 * i + 3).join())).size;
+  });
+  assert.equal(tones, 2, 'far from the diagonal all is hatched');
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test('files dropped on the page open the dialog', async () => {
+  const page = await browser.open();
+  await page.evaluate((text) => {
+    const data = new DataTransfer();
+    data.items.add(new File([text], 'a.json'));
+    for (const type of ['dragover', 'drop']) document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+  }, Buffer.from(json({ q: [[1, 0]], k: [[1, 0], [0, 1]], v: [[1], [2]] })).toString());
+  await page.getByRole('button', { name: 'Show', exact: true }).waitFor();
+  await after(page, () => page.getByRole('button', { name: 'Show', exact: true }).click());
+  const expected = softmaxRows([[1 / Math.sqrt(2), 0]])[0];
+  const pixel = await cellPixel(page, '.stage .matrix-heat', { rows: 1, cols: 2, row: 0, col: 0 });
+  const at = 3 * Math.round(255 * expected[0]);
+  pixel.forEach((x, c) => assert.ok(Math.abs(x - colorTable('cividis')[at + c]) <= 4));
+  assert.equal(await page.locator('.sentence').isVisible(), false, 'queries and keys are not the same words');
+  await page.context().close();
+});
+
+test('a choice that does not fit is refused beside the choice, and the open picture stays', async () => {
+  const page = await browser.open();
+  await page.getByRole('button', { name: 'Open your tensors' }).click();
+  await page.setInputFiles('#files', [{ name: 'a.json', mimeType: 'application/json', buffer: Buffer.from(json({ q: [[1, 2, 3]], k: [[1, 2]], v: [[1, 2]] })) }]);
+  await page.getByRole('button', { name: 'Show', exact: true }).click();
+  await page.locator('dialog .problem:not(:empty)').waitFor();
+  assert.match(await page.locator('dialog .problem').innerText(), /q and k differ in their last axis: q \(1, 1, 3\), k \(1, 1, 2\)/);
+  await page.keyboard.press('Escape');
+  assert.match(await page.locator('.readout').innerText(), /weight 0\.470/);
+  await page.context().close();
+});
+
+test('print: controls away, pictures and tables stay', async () => {
+  const page = await browser.open();
+  await page.emulateMedia({ media: 'print', colorScheme: 'dark' });
+  assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), 'rgb(255, 255, 255)');
+  assert.equal(await page.locator('.settings').isVisible(), false);
+  assert.equal(await page.locator('.stage .matrix-heat').isVisible(), true);
+  assert.equal(await page.locator('.terms-table').first().isVisible(), true);
+  await page.waitForTimeout(100);
+  const hatch = await page.locator('.stage .matrix-heat').evaluate((canvas) => canvas.getContext('2d').getImageData(canvas.width - 20, 8, 1, 1).data[0]);
+  assert.ok(hatch > 150, 'the picture is that of light paper');
+  assert.ok((await page.pdf()).length > 20000);
+  await page.context().close();
+});
+
+test('one word; the same word 300 times; 512 words and more', async () => {
+  const page = await browser.open();
+  await after(page, () => page.locator('#text').fill('word'));
+  assert.match(await page.locator('.readout').innerText(), /weight 1\.000/);
+  await after(page, () => page.locator('#text').fill('again '.repeat(300)));
+  assert.equal(await page.locator('.word').count(), 300);
+  await after(page, () => page.locator('#text').fill('so many words '.repeat(200)));
+  assert.equal(await page.locator('.word').count(), 512);
+  assert.match(await page.locator('#text-problem').innerText(), /first 512 .* 88 more are left out/);
+  await ready(page);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test('the additive score for a long text is refused in words, and the last picture stays', async () => {
+  const page = await browser.open();
+  await after(page, () => page.locator('#text').fill('word '.repeat(200)));
+  await page.getByLabel('Score', { exact: true }).selectOption('additive');
+  await page.locator('.problem', { hasText: 'additive' }).waitFor();
+  assert.equal(await page.locator('.word').count(), 200);
+  await after(page, () => page.locator('#text').fill('two words'));
+  assert.equal(await page.locator('.word').count(), 2);
+  assert.equal(await page.locator('.problem', { hasText: 'additive' }).count(), 0);
+  await page.context().close();
+});
+
+test('a pinch zooms the long matrix by touch', async () => {
+  const page = await browser.open({ hash: '#v=1&source=long&heads=1&headDim=16&head=0&preset=long', viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  const plot = page.locator('.stage .matrix-plot');
+  await plot.scrollIntoViewIfNeeded();
+  const box = await plot.boundingBox();
+  const client = await page.context().newCDPSession(page);
+  const middle = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  const fingers = (apart) => [{ x: middle.x - apart, y: middle.y, id: 0 }, { x: middle.x + apart, y: middle.y, id: 1 }];
+  await client.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: fingers(20) });
+  for (const apart of [40, 60, 90, 120]) await client.send('Input.dispatchTouchEvent', { type: 'touchMove', touchPoints: fingers(apart) });
+  await client.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+  await page.waitForTimeout(200);
+  assert.equal(await page.getByRole('button', { name: 'Fit' }).isEnabled(), true);
+  await page.context().close();
+});
