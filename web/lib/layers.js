@@ -68,6 +68,7 @@ export class MultiHeadAttention {
     if (o.rotary) {
       const { theta, dim, interleaved } = readOptions(o.rotary, 'rotary', ROTARY);
       o.rotary = { theta, dim: integer(dim ?? o.headDim, 'rotary.dim', 2, o.headDim), interleaved: flag(interleaved, 'rotary.interleaved') };
+      if (o.rotary.dim % 2) throw wrongSize('rotary.dim', 'an even number', o.rotary.dim);
       rotaryTables({ seqLen: 1, dim: o.rotary.dim, theta });
     }
     const random = mulberry32(integer(o.seed, 'seed', 0, 2 ** 32 - 1));
