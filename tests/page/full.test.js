@@ -569,3 +569,42 @@ test('changes are announced, once things have come to rest', async () => {
   assert.equal(await page.locator('output[aria-live=polite]').first().innerText(), 'Head 4, First word: entropy 0.65 bits. cat 9 looks most at The 1: 87 %.');
   await closed(page);
 });
+
+for (const deviceScaleFactor of [1, 2]) {
+  for (const count of [40, 200]) {
+    test(`pixels at several zooms: ${count} words, device ratio ${deviceScaleFactor}: each has the colour of the cell that the readout names`, async () => {
+      const page = await browser.open({ deviceScaleFactor });
+      const tokens = Array.from({ length: count }, (_, i) => `w${(i * 5) % 11}`);
+      await after(page, () => page.locator('#text').fill(tokens.join(' ')));
+      const weights = softmaxRows(headScores('same', tokens, 4), causal);
+      const box = await page.locator('.stage .matrix-plot').boundingBox();
+      let compared = 0;
+      for (let zoom = 0; zoom < 3; zoom += 1) {
+        for (const [u, v] of [[0.11, 0.13], [0.2, 0.9], [0.51, 0.77], [0.33, 0.62], [0.05, 0.97], [0.7, 0.2]]) {
+          const at = { x: Math.round(box.x + u * box.width), y: Math.round(box.y + v * box.height) };
+          await after(page, () => page.mouse.move(at.x, at.y));
+          const [, row, col, rest] = (await page.locator('.readout').innerText()).replace(/\s+/g, ' ').match(/query \S+ (\d+) → key \S+ (\d+) (.*)/);
+          assert.equal(/hidden/.test(rest), Number(col) > Number(row), `${row} ${col}: ${rest}`);
+          if (/hidden/.test(rest)) continue;
+          const weight = weights[row - 1][col - 1];
+          // The pixel or, where the pointer is on a gap or an edge between cells, one of those around it.
+          const found = await page.locator('.stage .matrix-heat').evaluate((canvas, { x, y, ratio }) => {
+            const place = canvas.getBoundingClientRect();
+            const { data } = canvas.getContext('2d').getImageData(Math.floor((x - place.x) * ratio) - 1, Math.floor((y - place.y) * ratio) - 1, 3, 3);
+            return Array.from({ length: 9 }, (_, i) => [...data.slice(4 * i, 4 * i + 3)]);
+          }, { ...at, ratio: deviceScaleFactor });
+          const wanted = [...colorTable('cividis').subarray(3 * Math.round(255 * weight), 3 * Math.round(255 * weight) + 3)];
+          assert.ok(found.some((pixel) => pixel.every((x, c) => Math.abs(x - wanted[c]) <= 4)), `zoom ${zoom}, query ${row}, key ${col}, weight ${weight}: ${wanted} is not among ${found.join(' | ')}`);
+          compared += 1;
+        }
+        await page.mouse.move(box.x + 0.3 * box.width, box.y + 0.8 * box.height);
+        await page.keyboard.down('Control');
+        await page.mouse.wheel(0, -150);
+        await page.keyboard.up('Control');
+        await page.waitForTimeout(80);
+      }
+      assert.ok(compared >= 12, `${compared} cells compared`);
+      await closed(page);
+    });
+  }
+}

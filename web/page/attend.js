@@ -25,7 +25,7 @@ export function splitHeads(tensor, heads) {
 }
 
 /** sdpa's options for a setting of the page. */
-export function sdpaOptions({ mask, scaled, temperature }, n, m, d) {
+function sdpaOptions({ mask, scaled, temperature }, n, m, d) {
   const options = { scale: (scaled ? 1 / Math.sqrt(d) : 1) / temperature, causalAlign: mask.align ?? 'top-left' };
   if (mask.kind === 'causal') options.isCausal = true;
   else if (mask.kind === 'window') options.window = { left: mask.left, right: mask.right };

@@ -35,7 +35,7 @@ export class ColorBar {
 }
 
 /** [{ place: 0..1, text }]; those that would run into each other are left out, the ends always stay. */
-export function ticksOf(scale) {
+function ticksOf(scale) {
   const shares = scale.signed ? [-1, 0, 1] : [0, 0.01, 0.1, 0.5, 1];
   const ticks = [];
   for (const share of shares) {

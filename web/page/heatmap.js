@@ -19,7 +19,7 @@ export function paint(canvas, matrix, view, style) {
   else paintPixels(context, canvas, matrix, view, style);
 }
 
-export function visibleRange(start, cell, extent, count) {
+function visibleRange(start, cell, extent, count) {
   return [Math.max(0, Math.floor(start)), Math.min(count, Math.ceil(start + extent / cell))];
 }
 

@@ -93,7 +93,7 @@ function poolRow(pooled, row, [from, to]) {
 const NEGLIGIBLE = 1e-9;
 
 /** The visible keys of a row, [from, to). */
-export function maskedRange(mask, i, m) {
+function maskedRange(mask, i, m) {
   if (mask.kind === 'causal') return [0, Math.min(m, i + 1)];
   if (mask.kind === 'window') return [Math.max(0, i - mask.left), Math.min(m, i + mask.right + 1)];
   if (mask.kind === 'length') return [0, Math.min(m, mask.length)];

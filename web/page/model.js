@@ -36,7 +36,7 @@ export function normals(seed) {
  * Longer texts get frequencies spread unevenly. The two constants are the best of a search for d = 16, 32, 64 and
  * 512 positions: no other position comes closer than 0.59, 0.41 and 0.27 of a match.
  */
-export function frequencies(d, length) {
+function frequencies(d, length) {
   const count = d / 2;
   return Float64Array.from({ length: count }, (_, f) => {
     const jitter = length <= 2 * d ? 0 : ((f * (f / 2 + 1) * 0.0774) % 1) - 0.5;
@@ -45,7 +45,7 @@ export function frequencies(d, length) {
 }
 
 /** Unit vectors: rows of the Walsh-Hadamard matrix, orthogonal for the first d words, then signs from a hash. */
-export function wordCode(word, index, d) {
+function wordCode(word, index, d) {
   const code = new Float32Array(d);
   const unit = 1 / Math.sqrt(d);
   if (index < d) {
@@ -66,7 +66,7 @@ function parity(bits) {
 }
 
 /** Distinct words in order of appearance, and each token's index among them. */
-export function vocabulary(tokens) {
+function vocabulary(tokens) {
   const index = new Map();
   const ids = tokens.map((token) => {
     const key = wordKey(token);

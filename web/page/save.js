@@ -125,7 +125,7 @@ function labelStep(cell) {
   return Math.max(1, Math.ceil(14 / cell));
 }
 
-export function drawPicture(spec, scale, style) {
+function drawPicture(spec, scale, style) {
   const cell = Math.max(PICTURE / Math.max(spec.rows, spec.cols), 1 / scale);
   const canvas = document.createElement('canvas');
   const picture = document.createElement('canvas');
@@ -158,7 +158,7 @@ export function drawPicture(spec, scale, style) {
 }
 
 /** Vector text; cells as rectangles up to 64 x 64, as an embedded picture beyond. */
-export function drawSvg(spec, style) {
+function drawSvg(spec, style) {
   const cell = PICTURE / Math.max(spec.rows, spec.cols);
   const width = cell * spec.cols + LABEL + 24;
   const height = cell * spec.rows + LABEL + 12;

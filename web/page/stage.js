@@ -160,7 +160,7 @@ export function selection({ query, key }) {
 }
 
 /** A sentence with its words "row" and "column" in the colours of query and key. */
-export function coloured(parts) {
+function coloured(parts) {
   return parts.map((part) => {
     if (typeof part === 'string') return part;
     const [[role, word]] = Object.entries(part);

@@ -5,14 +5,14 @@ import { HEAD_SIZES, headKinds } from './model.js';
 import { domains, transfers } from './scales.js';
 import { tokenize } from './tokens.js';
 
-export const DEFAULT_TEXT = 'The cat sat on the mat because the cat was tired .';
-export const MAX_TEXT = 20000;
+const DEFAULT_TEXT = 'The cat sat on the mat because the cat was tired .';
+const MAX_TEXT = 20000;
 export const maskKinds = ['causal', 'none', 'window', 'length', 'drawn'];
 export const scoreKinds = ['dot', 'multiplicative', 'additive'];
 export const stageNames = ['dots', 'scores', 'weights', 'gradient', 'difference'];
 export const panels = ['none', 'lesson', 'sqrtd', 'compare', 'decode', 'textbook'];
-export const sources = ['named', 'random', 'textbook', 'long', 'file'];
-export const editable = ['x', 'wq', 'wk', 'wv', 'q', 'k', 'v', 'general'];
+const sources = ['named', 'random', 'textbook', 'long', 'file'];
+const editable = ['x', 'wq', 'wk', 'wv', 'q', 'k', 'v', 'general'];
 
 /** What a visitor can set. Everything else in the state follows from it. */
 export const defaults = Object.freeze({

@@ -211,7 +211,7 @@ export const t = {
     label: 'Table', x: 'X: inputs', wq: 'W_Q: query projection', wk: 'W_K: key projection', wv: 'W_V: value projection', q: 'Q: queries', k: 'K: keys', v: 'V: values',
     general: 'W: of the multiplicative score', o: 'O: outputs (computed)', undo: 'Undo all changes', moved: 'Show what moved', edited: (count) => `${plural(count, 'number', 'numbers')} changed`,
     notNumber: (text) => `“${text.slice(0, 40)}” is not a number; the last one stays.`, cut: (rows, cols, of) => `The first ${rows} × ${cols} of ${of[0]} × ${of[1]} numbers.`,
-    cell: (row, col, value) => `${row}, ${col}: ${value}`, row: 'row', parts: { position: 'pos', word: 'word', before: 'prev', first: 'first', one: 'one', spare: '' },
+    cell: (row, col, value) => `${row}, ${col}: ${value}`, row: 'row',
     keys: 'Arrows move, Enter or a digit edits, Esc gives up, Ctrl+V pastes a block.',
   },
   files: {
@@ -224,14 +224,14 @@ export const t = {
     noTensor: '(none)', order: 'Order of axes', orders: { 'heads-first': 'heads, tokens, size', 'tokens-first': 'tokens, heads, size' }, heads: 'Heads (if not an axis)', index: 'Batch or layer, from 0',
     failed: (message) => `${message}`, agreement: ({ largest, of }) => `Your output agrees to ${largest.toExponential(1)} at the worst number; its largest is ${format(of, 3)}.`,
     disagreement: ({ largest, of }) => `Your output does not agree: the worst number differs by ${format(largest, 4)}, where the largest is ${format(of, 3)}. Another mask or scale may have been used.`,
-    settingsRead: 'Settings restored from the file.', drop: 'Drop to open',
+    settingsRead: 'Settings restored from the file.',
   },
   save: {
     title: 'Save and share', png: 'PNG', svg: 'SVG', csv: 'CSV', npy: '.npy', json: 'JSON', link: 'Copy link', print: 'Print', size: 'PNG size',
     copied: 'The link is on the clipboard.', copyByHand: 'Copy this link:', tooLong: 'This state does not fit in a link (over 2,000 characters). Save it as JSON instead; opening that file restores it.', fileNotInLink: 'The link holds the settings, not your file.',
     tooLarge: (n) => `Over ${n.toLocaleString('en')} numbers would make a file that few programs open; take .npy.`,
   },
-  asTable: 'Show as table', tableOf: (stage, head) => `${stage}, ${head}`, topOf: (count) => `The ${count} largest cells`,
+  asTable: 'Show as table', topOf: (count) => `The ${count} largest cells`,
   keysTitle: 'Keys',
   keys: [['arrows', 'move the cell'], ['Home, End', 'first and last key (Ctrl: corner)'], ['Page Up, Page Down', 'ten rows'], ['+ − 0', 'zoom in, out, fit'], ['[ ]', 'previous, next head'], ['1 – 5', 'scores, scaled, weights, gradient, difference'], ['M', 'causal mask on or off'], ['S', 'divide by √d or not'], ['/', 'to the sentence'], ['Esc', 'whole matrix']],
   announceResult: ({ head, name, entropy, query, key, weight }) => `${head}, ${name}: entropy ${format(entropy, 2)} bits. ${query} looks most at ${key}: ${percent(weight)}.`,
@@ -272,7 +272,6 @@ export const t = {
     columnCaption: (shown, all) => (shown < all ? `The ${shown} that look at it most, of ${all.toLocaleString('en')}` : 'All queries'),
   },
 
-  engineReady: ({ variant, threads }) => `Engine: ${variant}, ${plural(threads, 'thread', 'threads')}`,
   engineFailed: (message) => `The engine could not start${message ? `: ${message}` : '; its files could not be loaded'}. Reload the page, or try a newer browser.`,
   engineLoading: 'The engine is loading …',
   timing: ({ milliseconds, heads, n, m, variant, threads }) =>
@@ -285,7 +284,7 @@ export const t = {
 };
 
 /** Timers in browsers are coarse: below their step only the bound is known. */
-export function duration(milliseconds) {
+function duration(milliseconds) {
   if (milliseconds < 0.1) return 'under 0.1 ms';
   if (milliseconds < 10) return `${milliseconds.toFixed(1)} ms`;
   if (milliseconds < 10000) return `${Math.round(milliseconds)} ms`;
