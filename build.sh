@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 export LC_ALL=C
 
 EMSCRIPTEN_AT_LEAST=3.1.69   # the first with the opcodes of relaxed SIMD that engines have now; older ones are not tried
-NODE_AT_LEAST=20
+NODE_AT_LEAST=20.16
 CMAKE_AT_LEAST=3.25
 
 # shellcheck disable=SC2034  # progress.sh reads it

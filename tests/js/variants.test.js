@@ -1,6 +1,7 @@
 // Choosing a build, and loading it: what runs where, and what is said when something is missing.
 
 import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -30,12 +31,15 @@ eachVariant('a named variant is the one that runs', (attn, t) => {
   works(attn);
 });
 
-test('auto takes the fastest that runs, on one thread', async () => {
+test('the fastest that runs is taken; one thread, unless all or some are asked for', async () => {
   for (const options of [undefined, null, {}, { variant: 'auto' }, { variant: null, threads: null }, { threads: 1 }]) {
     const attn = await Attention.create(options);
     assert.deepEqual([attn.variant, attn.threads], ['relaxed', 1]);
     attn.dispose();
   }
+  const all = await Attention.create({ threads: 'auto' });
+  assert.equal(all.threads, Math.min(8, availableParallelism()));
+  all.dispose();
   const attn = await Attention.create({ threads: 3 });
   assert.deepEqual([attn.variant, attn.threads], ['relaxed-threads', 3]);
   works(attn);
@@ -79,7 +83,10 @@ test('without shared memory there is one thread, and more are refused with what 
 test('Node ends although an engine lives, with threads, too', () => {
   assert.equal(inNode(`const attn = await Attention.create(); console.log(attn.threads);`), '1');
   assert.equal(inNode(`
-    const attn = await Attention.create({ threads: 3 });
+    const all = await Attention.create({ threads: 'auto' });
+  assert.equal(all.threads, Math.min(8, availableParallelism()));
+  all.dispose();
+  const attn = await Attention.create({ threads: 3 });
     const x = { data: new Float32Array(8 * 200 * 16), shape: [8, 200, 16] };
     console.log(attn.sdpa(x, x, x).output.shape.join(), attn.threads);`), '8,200,16 3');
 });

@@ -21,7 +21,7 @@ export class Attention {
   #heap;
 
   static async create(options) {
-    const { name, threads, module } = await load(readOptions(options, 'options', { variant: 'auto', threads: 'auto', wasmUrl: null }));
+    const { name, threads, module } = await load(readOptions(options, 'options', { variant: 'auto', threads: 1, wasmUrl: null }));
     const heap = new Heap(module);
     try {
       if (threads > 1) heap.startThreads(threads);

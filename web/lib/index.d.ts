@@ -96,9 +96,10 @@ export interface CreateOptions {
    */
   variant?: 'auto' | Variant | null;
   /**
-   * How many threads compute, the caller's included. `'auto'` (default): 1 for now. A number above 1 where there is no
-   * shared memory (a page that is not `crossOriginIsolated`), or with an unthreaded `variant`, rejects with code
-   * `'unsupported'`.
+   * How many threads compute, the caller's included. Default 1: the engine starts in some milliseconds and holds up
+   * nothing else. `'auto'`: one for each core, at most 8, where there is shared memory (Node, or a page that is
+   * `crossOriginIsolated`), else 1; starting them takes some tens of milliseconds, once, and small calls stay on one.
+   * A number above 1 without shared memory, or with an unthreaded `variant`, rejects with code `'unsupported'`.
    */
   threads?: 'auto' | number | null;
   /**

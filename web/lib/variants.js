@@ -18,7 +18,7 @@ const VARIANTS = [
   { name: 'scalar', needs: [], load: () => import('./wasm/scalar.mjs'), url: () => new URL('./wasm/scalar.wasm', import.meta.url) },
 ];
 
-const MAX_AUTO_THREADS = 1; // 8 once the core has its thread pool
+const MAX_AUTO_THREADS = 8;
 const MISSING = {
   simd: 'this engine has no WebAssembly SIMD',
   relaxed: 'this engine has no WebAssembly relaxed SIMD',
@@ -39,7 +39,7 @@ function select({ variant, threads }) {
   if (threads !== 'auto') integer(threads, 'threads');
   const missing = Object.keys(MISSING).filter((feature) => !probes[feature]());
   const lacks = ({ needs }) => needs.find((feature) => missing.includes(feature));
-  const auto = missing.includes('threads') ? 1 : Math.min(cores(), MAX_AUTO_THREADS);
+  const auto = missing.includes('threads') || missing.includes('simd') ? 1 : Math.min(cores(), MAX_AUTO_THREADS);
   const wanted = threads === 'auto' ? auto : threads;
   if (variant === 'auto') {
     const row = VARIANTS.find((candidate) => isThreaded(candidate) === wanted > 1 && !lacks(candidate));
