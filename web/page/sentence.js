@@ -6,6 +6,7 @@ import { t } from './strings.js';
 
 const MAX_ARCS = 16;
 const SMALLEST_ARC = 0.02;
+const SHARE_HEIGHT = 14;
 
 export class SentenceView {
   #arcs = svg('svg', { class: 'sentence-arcs', 'aria-hidden': 'true' });
@@ -103,7 +104,8 @@ export class SentenceView {
 function curve(from, to) {
   if (Math.abs(to.y - from.y) > 8) {
     const [up, down] = to.y < from.y ? [to, from] : [from, to];
-    const start = up.y + up.height;
+    // Below the share that is written under the word.
+    const start = up.y + up.height + SHARE_HEIGHT;
     const middle = (start + down.y) / 2;
     return `M ${down.x} ${down.y} C ${down.x} ${middle}, ${up.x} ${middle + 8}, ${up.x} ${start}`;
   }

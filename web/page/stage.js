@@ -28,7 +28,7 @@ export class StageView {
   constructor({ set, choose, point, style, actions, toggle, shortcut }) {
     this.matrix = new MatrixView({
       point, choose, style, toggle, shortcut,
-      maxSide: () => Math.min(640, Math.max(300, window.innerHeight * 0.66)),
+      maxSide: () => Math.min(640, Math.max(300, window.innerHeight * 0.56)),
       describe: (row, col) => this.#describe(row, col),
       zoomed: (zoomed) => { this.#zoomFit.disabled = !zoomed; },
     });
