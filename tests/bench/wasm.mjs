@@ -20,8 +20,7 @@ export const op = {
   i32: (value) => [0x41, value], // 0 ... 63
   i32Add: [0x6a],
   i32Sub: [0x6b],
-  i32Xor: [0x73],
-  f32Add: [0x92],
+  i32ShiftLeft: [0x74],
   /** Runs body and runs it again while it leaves a number other than 0. */
   loop: (...body) => [0x03, 0x40, ...body.flat(), 0x0d, 0x00, 0x0b],
   f32x4Splat: simd(0x13),
