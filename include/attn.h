@@ -206,6 +206,25 @@ attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *
 attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
                           const attn_exec *exec);
 
+/* ---- Additive attention ---------------------------------------------------------------------- */
+
+/* attn_sdpa_* with the score of Bahdanau, Cho & Bengio 2015, "Neural Machine Translation by Jointly
+ * Learning to Align and Translate", section 3.1 and appendix A.1.2, in place of the dot product:
+ *
+ *     scores[i][j] = scale * sum_d v[d] * tanh(query[i][d] + key[j][d])
+ *
+ * The paper's W_a and U_a are projections of query and key before the call (attn_linear_*), v its v_a;
+ * "concat" of Luong, Pham & Manning 2015, v . tanh(W [query; key]), is the same with the columns of
+ * W divided. The papers' scale is 1: attn_sdpa_desc_init() sets another. Everything else is as in
+ * attn_sdpa_*: sizes (head_dim is query's, key's and v's), masks, limits, softcap, outputs, workspace
+ * and tasks, for which attn_sdpa_*_workspace() is asked. No memory of seq_len_q * seq_len_kv *
+ * head_dim elements is needed.
+ *   v  [head_dim], contiguous; ATTN_ERR_NULL without */
+attn_status attn_additive_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
+                              const float *v, const attn_exec *exec);
+attn_status attn_additive_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
+                              const double *v, const attn_exec *exec);
+
 /* ---- The textbook form ---------------------------------------------------------------------------------- */
 
 /* One query against seq_len_kv keys, in float64: every step of the formula, each in its own array. The maximum is
@@ -358,6 +377,45 @@ attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64
 attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data,
                          const attn_exec *exec);
 
+/* ---- Explaining one row ---------------------------------------------------------------------- */
+
+/* Every term of one query row of attn_sdpa_f64, each number the one that it computes, to the last bit.
+ * Per key j, arrays of seq_len_kv elements:
+ *
+ *     products[j][d]  = query[d] * key[j][d]               [seq_len_kv, head_dim], or NULL
+ *     dots[j]         = sum_d products[j][d]
+ *     scaled[j]       = scale * dots[j]
+ *     softcapped[j]   = softcap * tanh(scaled[j] / softcap), without softcap scaled[j]
+ *     scores[j]       = softcapped[j] with ALiBi and masks; -inf outside the limits
+ *     visible[j]      = 1 where scores[j] is not -inf, else 0
+ *     shifted[j]      = scores[j] - shift
+ *     exponentials[j] = exp(shifted[j])
+ *     weights[j]      = exponentials[j] / sum
+ *     weighted[j][d]  = weights[j] * value[j][d]           [seq_len_kv, head_dim_v]
+ *     out[d]          = sum_j weighted[j][d]               [head_dim_v]
+ *
+ * max is the largest score and sum that of the exponentials; shift is max, or 0 where max is within
+ * +-300 and exp needs no help: then the digits are those of exp(score) / sum exp(score).
+ * Keys outside the limits (causal, window, length) have the score -inf, exponential, weight and
+ * weighted value 0. As in attn_sdpa_*, the terms before the masks are computed for them, too, but not at or past
+ * kv_lengths: there products are 0 and what follows -inf. A row that sees nothing has max and logsumexp -inf and
+ * sum 0. */
+typedef struct attn_explain_f64_terms {
+    double *products, *dots, *scaled, *softcapped, *scores;
+    double *shifted, *exponentials, *weights, *weighted, *out;
+    uint8_t *visible;
+} attn_explain_f64_terms;
+
+typedef struct attn_explain_f64_totals {
+    double max, shift, sum, logsumexp;
+} attn_explain_f64_totals;
+
+/* Row `row` of query head `head` of batch element `batch`: ATTN_ERR_SHAPE where there is none. Of data only the inputs are looked
+ * at. */
+attn_status attn_explain_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
+                             int32_t batch, int32_t head, int32_t row,
+                             const attn_explain_f64_terms *terms, attn_explain_f64_totals *totals);
+
 /* ---- Looking at weights -------------------------------------------------------------------------------- */
 
 /* What a person reads off one head's weights: means over its rows. Rows whose weights are all 0 (nothing was visible)
@@ -485,6 +543,19 @@ attn_status attn_sdpa_backward_f32(const attn_sdpa_backward_desc *desc,
 /* float64, the reference: one row at a time, in the order of the formula above, on one thread. */
 attn_status attn_sdpa_backward_f64(const attn_sdpa_backward_desc *desc,
                                    const attn_sdpa_backward_f64_data *data, const attn_exec *exec);
+
+/* Gradients of attn_additive: as attn_sdpa_backward_f64, its workspace and tasks with it, but
+ *
+ *     grad_sums[i][j][d] = grad_products[i][j] * v[d] * (1 - tanh(query[i][d] + key[j][d])^2)
+ *     grad_query[i]   = sum_j grad_sums[i][j]           grad_key[j] = sum_i grad_sums[i][j]
+ *     grad_v[d]       = sum_ij grad_products[i][j] * tanh(query[i][d] + key[j][d])
+ *
+ *   v       [head_dim]
+ *   grad_v  [head_dim], added to what is there, by every task; or NULL
+ * There is no float32 form: the loops are the reference's. */
+attn_status attn_additive_backward_f64(const attn_sdpa_backward_desc *desc,
+                                       const attn_sdpa_backward_f64_data *data, const double *v,
+                                       double *grad_v, const attn_exec *exec);
 
 /* Gradients of attn_linear:
  *

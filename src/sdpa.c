@@ -69,8 +69,8 @@ attn_status attn_sdpa_f32_workspace(const attn_sdpa_desc *desc, const attn_sdpa_
     return ATTN_OK;
 }
 
-attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
-                          const attn_exec *exec) {
+attn_status sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const float *v,
+                         const attn_exec *exec) {
     sdpa_call call;
     size_t needed;
     attn_threads *threads = exec ? exec->threads : NULL;
@@ -82,6 +82,16 @@ attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *
     if (status != ATTN_OK || first == end)
         return status;
     call.workspace = exec->workspace;
+    if (v) {
+        call.additive = v;
+        call.additive_scale = call.query_scale;
+        call.query_scale = 1.0f;
+    }
     parallel_for(threads, first, end, call.plan.run_task, &call);
     return ATTN_OK;
+}
+
+attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
+                          const attn_exec *exec) {
+    return sdpa_run_f32(desc, data, NULL, exec);
 }

@@ -11,9 +11,26 @@ static void add_multiple(double *sum, double factor, const double *x, int32_t le
         sum[d] += factor * x[d];
 }
 
-/* What one query row adds to every gradient. */
+/* Through sum_d v[d] * tanh(query[d] + key[d]). Each gradient may be NULL. */
+static void add_additive(double grad_product, const double *v, const double *query,
+                         const double *key, int32_t length, double *grad_query, double *grad_key,
+                         double *grad_v) {
+    for (int32_t d = 0; d < length; d++) {
+        const double t = tanh(query[d] + key[d]);
+        const double grad_sum = grad_product * v[d] * (1.0 - t * t);
+        if (grad_query)
+            grad_query[d] += grad_sum;
+        if (grad_key)
+            grad_key[d] += grad_sum;
+        if (grad_v)
+            grad_v[d] += grad_product * t;
+    }
+}
+
+/* What one query row adds to every gradient. v and grad_v are those of the additive score, v is NULL
+ * for the dot product. */
 static void add_row(const attn_sdpa_backward_desc *desc, const attn_sdpa_backward_f64_data *data,
-                    row_position at) {
+                    const double *v, double *grad_v, row_position at) {
     const attn_sdpa_desc *forward = &desc->forward;
     const attn_sdpa_f64_data inputs = {
         .query = data->query, .key = data->key, .alibi_slopes = data->alibi_slopes};
@@ -33,22 +50,28 @@ static void add_row(const attn_sdpa_backward_desc *desc, const attn_sdpa_backwar
         const double *key = data->key + kv_row_offset(&forward->key, forward, at, j);
         const double *value = data->value + kv_row_offset(&forward->value, forward, at, j);
 
-        const double score = reference_score(forward, &inputs, at, j, ATTN_SCORES_MASKED);
+        const double score = reference_score(forward, &inputs, v, at, j, ATTN_SCORES_MASKED);
         const double weight = exp(score - logsumexp);
         const double grad_score = weight * (dot(grad_out, value, head_dim_v) - delta);
         double grad_product = grad_score * forward->scale;
         if (forward->softcap > 0.0) {
             const double t =
-                reference_score(forward, &inputs, at, j, ATTN_SCORES_SOFTCAPPED) / forward->softcap;
+                reference_score(forward, &inputs, v, at, j, ATTN_SCORES_SOFTCAPPED) /
+                forward->softcap;
             grad_product *= 1.0 - t * t;
         }
 
-        if (data->grad_query)
-            add_multiple(data->grad_query + row_offset(&desc->grad_query, at), grad_product, key,
-                         head_dim);
-        if (data->grad_key)
-            add_multiple(data->grad_key + kv_row_offset(&desc->grad_key, forward, at, j),
-                         grad_product, query, head_dim);
+        double *grad_query =
+            data->grad_query ? data->grad_query + row_offset(&desc->grad_query, at) : NULL;
+        double *grad_key = data->grad_key ? data->grad_key + kv_row_offset(&desc->grad_key, forward,
+                                                                           at, j)
+                                          : NULL;
+        if (v)
+            add_additive(grad_product, v, query, key, head_dim, grad_query, grad_key, grad_v);
+        if (!v && grad_query)
+            add_multiple(grad_query, grad_product, key, head_dim);
+        if (!v && grad_key)
+            add_multiple(grad_key, grad_product, query, head_dim);
         if (data->grad_value)
             add_multiple(data->grad_value + kv_row_offset(&desc->grad_value, forward, at, j),
                          weight, grad_out, head_dim_v);
@@ -102,8 +125,8 @@ attn_status attn_sdpa_backward_f64_workspace(const attn_sdpa_backward_desc *desc
     return ATTN_OK;
 }
 
-attn_status attn_sdpa_backward_f64(const attn_sdpa_backward_desc *desc,
-                                   const attn_sdpa_backward_f64_data *data, const attn_exec *exec) {
+static attn_status run(const attn_sdpa_backward_desc *desc, const attn_sdpa_backward_f64_data *data,
+                       const double *v, double *grad_v, const attn_exec *exec) {
     gradient gradients[NUM_GRADIENTS];
     int32_t tasks, first, end;
     attn_status status = plan_call(desc, data, gradients, &tasks);
@@ -126,7 +149,18 @@ attn_status attn_sdpa_backward_f64(const attn_sdpa_backward_desc *desc,
             for (at.h = part.first_kv_head * group;
                  at.h < (part.first_kv_head + part.kv_heads) * group; at.h++)
                 for (at.i = 0; at.i < forward->seq_len_q; at.i++)
-                    add_row(desc, data, at);
+                    add_row(desc, data, v, grad_v, at);
     }
     return ATTN_OK;
+}
+
+attn_status attn_sdpa_backward_f64(const attn_sdpa_backward_desc *desc,
+                                   const attn_sdpa_backward_f64_data *data, const attn_exec *exec) {
+    return run(desc, data, NULL, NULL, exec);
+}
+
+attn_status attn_additive_backward_f64(const attn_sdpa_backward_desc *desc,
+                                       const attn_sdpa_backward_f64_data *data, const double *v,
+                                       double *grad_v, const attn_exec *exec) {
+    return v ? run(desc, data, v, grad_v, exec) : ATTN_ERR_NULL;
 }

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/additive_f32.h"
 #include "kernels/softmax_f32.h"
 #include "kernels/tiny_f32.h"
 #include "sdpa_f32.h"
@@ -70,6 +71,7 @@ static void run_task(void *context, int32_t task, int32_t thread) {
         .stride = desc->key.row,
         .depth = head_dim,
         .copy = outs + (ptrdiff_t)rows * head_dim_v,
+        .tiny = call->additive != NULL, /* a sum is not to be scaled: do not look */
     };
     source value = {
         .rows = call->data->value + batch * desc->value.batch + kv_head * desc->value.head,
@@ -127,8 +129,13 @@ static void run_task(void *context, int32_t task, int32_t thread) {
             const int32_t count = min32(b + DECODE_KEYS, row_end[r]) - from;
             if (count <= 0)
                 continue;
-            dot_rows_f32(count, head_dim, keys + (from - block) * key_stride, key_stride,
-                         queries + (ptrdiff_t)r * head_dim, scores);
+            const float *key_rows = keys + (from - block) * key_stride;
+            const float *q = queries + (ptrdiff_t)r * head_dim;
+            if (call->additive)
+                additive_row_f32(count, head_dim, key_rows, key_stride, q, call->additive,
+                                 call->additive_scale, scores);
+            else
+                dot_rows_f32(count, head_dim, key_rows, key_stride, q, scores);
             if (call->adjusts) {
                 for (int32_t j = count; j % 4 != 0; j++)
                     scores[j] = 0.0f;

@@ -29,7 +29,15 @@ typedef struct sdpa_call {
      * the steps below in natural units (adjusts), their last step. */
     float query_scale;
     bool adjusts;
+    /* v [head_dim] of the additive score, NULL for the dot product. Then additive_scale is what
+     * query_scale would be, and that is 1. */
+    const float *additive;
+    float additive_scale;
 } sdpa_call;
+
+/* attn_sdpa_f32, or with v attn_additive_f32. */
+attn_status sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const float *v,
+                         const attn_exec *exec);
 
 /* A key, a query or (with the smallest weight, 2^-100) a value below these can make a product
  * subnormal. */

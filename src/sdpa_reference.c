@@ -5,32 +5,38 @@
 
 #include <math.h>
 
-/* Scores up to this size need no shift: exp lies within e^+-300, about 1e+-130, so that the sum of
- * any number of them is far from overflow, and what underflows is below 1e-170 of the largest. */
-static const double SAFE_SCORE = 300.0;
-
-/* row[j] <- exp(row[j] - shift) / sum_j exp(row[j] - shift). Returns log sum_j exp(row[j]).
- *
- * The shift changes nothing in the quotient, but it rounds. It is 0 where it can be, so that the
- * textbook's exp(x) / sum exp(x) comes out to the last digit, and otherwise the largest score, so
- * that no exponential is above 1.
- *
- * Where every score is -inf (or there is none), no key can be attended to. -inf - -inf would be
- * NaN: the weights are 0 by decree, and the logarithm is -inf. A NaN among the scores must not be
- * lost by the comparisons: it becomes the maximum, and with it all that follows. */
-static double softmax(double *row, int32_t length) {
+double reference_max(const double *row, int32_t length) {
     double row_max = -INFINITY;
     for (int32_t j = 0; j < length; j++)
         if (row[j] > row_max || isnan(row[j]))
             row_max = row[j];
+    return row_max;
+}
 
+/* Scores up to this size need no shift: exp lies within e^+-300, about 1e+-130, so that the sum of
+ * any number of them is far from overflow, and what underflows is below 1e-170 of the largest. */
+static const double SAFE_SCORE = 300.0;
+
+/* The shift changes nothing in the quotient, but it rounds. It is 0 where it can be, so that the
+ * textbook's exp(x) / sum exp(x) comes out to the last digit, and otherwise the largest score, so
+ * that no exponential is above 1. */
+double reference_shift(double max) {
+    return fabs(max) <= SAFE_SCORE ? 0.0 : max;
+}
+
+/* row[j] <- exp(row[j] - shift) / sum_j exp(row[j] - shift). Returns log sum_j exp(row[j]).
+ *
+ * Where every score is -inf (or there is none), no key can be attended to. -inf - -inf would be
+ * NaN: the weights are 0 by decree, and the logarithm is -inf. */
+static double softmax(double *row, int32_t length) {
+    const double row_max = reference_max(row, length);
     if (row_max == -INFINITY) {
         for (int32_t j = 0; j < length; j++)
             row[j] = 0.0;
         return -INFINITY;
     }
 
-    const double shift = fabs(row_max) <= SAFE_SCORE ? 0.0 : row_max;
+    const double shift = reference_shift(row_max);
     double row_sum = 0.0;
     for (int32_t j = 0; j < length; j++) {
         row[j] = exp(row[j] - shift);
@@ -75,11 +81,12 @@ attn_status attn_attention_f64(int32_t seq_len_kv, int32_t head_dim, int32_t hea
     return ATTN_OK;
 }
 
-double reference_score(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, row_position at,
-                       int32_t j, int32_t stage) {
+double reference_score(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, const double *v,
+                       row_position at, int32_t j, int32_t stage) {
     const double *query = data->query + row_offset(&desc->query, at);
     const double *key = data->key + kv_row_offset(&desc->key, desc, at, j);
-    double s = desc->scale * dot(query, key, desc->head_dim);
+    double s = desc->scale * (v ? additive_score(v, query, key, desc->head_dim)
+                                : dot(query, key, desc->head_dim));
     if (stage == ATTN_SCORES_RAW)
         return s;
 
@@ -106,8 +113,8 @@ double reference_score(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *dat
 }
 
 /* weights [seq_len_kv]: scratch, and the row's weights afterwards. */
-static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, row_position at,
-                   double *weights) {
+static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, const double *v,
+                   row_position at, double *weights) {
     const int32_t seq_len_kv = desc->seq_len_kv;
     const ptrdiff_t row =
         ((ptrdiff_t)at.b * desc->num_heads + at.h) * desc->seq_len_q + at.i; /* of B * H * Sq */
@@ -118,8 +125,8 @@ static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, r
 
     /* Pass 1: scores. Those of keys that are not visible are -inf. */
     for (int32_t j = 0; j < seq_len_kv; j++)
-        weights[j] =
-            j >= lo && j < hi ? reference_score(desc, data, at, j, ATTN_SCORES_MASKED) : -INFINITY;
+        weights[j] = j >= lo && j < hi ? reference_score(desc, data, v, at, j, ATTN_SCORES_MASKED)
+                                       : -INFINITY;
 
     /* The scores of the stage that was asked for. Before masking, the row has one for each key of
      * the batch element. */
@@ -128,7 +135,7 @@ static void attend(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data, r
         for (int32_t j = 0; j < seq_len_kv; j++) {
             double s = weights[j];
             if (desc->scores_stage != ATTN_SCORES_MASKED)
-                s = j < kv_length ? reference_score(desc, data, at, j, desc->scores_stage)
+                s = j < kv_length ? reference_score(desc, data, v, at, j, desc->scores_stage)
                                   : -INFINITY;
             data->scores[row * seq_len_kv + j] = s;
         }
@@ -182,8 +189,8 @@ attn_status attn_sdpa_f64_workspace(const attn_sdpa_desc *desc, const attn_sdpa_
     return ATTN_OK;
 }
 
-attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
-                          const attn_exec *exec) {
+attn_status reference_run(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
+                          const double *v, const attn_exec *exec) {
     size_t bytes;
     int32_t rows, first, end;
     attn_status status = attn_sdpa_f64_workspace(desc, data, &bytes, &rows);
@@ -196,7 +203,12 @@ attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *
         const int32_t head = row / desc->seq_len_q; /* of B * H */
         const row_position at = {head / desc->num_heads, head % desc->num_heads,
                                  row % desc->seq_len_q};
-        attend(desc, data, at, exec->workspace);
+        attend(desc, data, v, at, exec->workspace);
     }
     return ATTN_OK;
+}
+
+attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
+                          const attn_exec *exec) {
+    return reference_run(desc, data, NULL, exec);
 }

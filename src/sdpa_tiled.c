@@ -15,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/additive_f32.h"
 #include "kernels/softmax_f32.h"
 #include "kernels/tiny_f32.h"
 #include "sdpa_f32.h"
@@ -277,6 +278,8 @@ static void pack_keys(task *t, int32_t first, int32_t keys) {
     const attn_sdpa_desc *desc = t->call->desc;
     const int32_t head_dim = desc->head_dim;
     const float *key = t->key + first * desc->key.row;
+    if (t->call->additive)
+        return;
     if (!t->tiny_factors && !t->call->data->scores) {
         bool tiny = has_tiny_f32(keys, head_dim, key, desc->key.row, TINY_FACTOR);
         for (int32_t n = 0; n < t->num_panels && first <= t->first; n++)
@@ -322,10 +325,17 @@ static float *score_panel(const task *t, int32_t n, int32_t block, int32_t block
     float *s = t->scores;
     if (keeps_scores(t->call->data))
         s += ((ptrdiff_t)n * t->call->desc->seq_len_kv + from) * PANEL;
-    /* Whole tiles, but for the block's last: a tile's packing tells how many rows it has. */
-    const int32_t tiles_end = min32(tile_floor(to + TILE_ROWS - 1, block), block_end);
-    product_packed_f32(tiles_end - from, head_dim, t->packed + (from - block) * head_dim,
-                       t->queries + n * PANEL * head_dim, s, PANEL);
+    const float *queries = t->queries + n * PANEL * head_dim;
+    if (t->call->additive) {
+        const ptrdiff_t stride = t->call->desc->key.row;
+        additive_panel_f32(to - from, head_dim, t->key + from * stride, stride, queries,
+                           t->call->additive, t->call->additive_scale, s);
+    } else {
+        /* Whole tiles, but for the block's last: a tile's packing tells how many rows it has. */
+        const int32_t tiles_end = min32(tile_floor(to + TILE_ROWS - 1, block), block_end);
+        product_packed_f32(tiles_end - from, head_dim, t->packed + (from - block) * head_dim,
+                           queries, s, PANEL);
+    }
     adjust_scores(t->call, t->batch, &t->panels[n], from, to - from, s);
     return s;
 }

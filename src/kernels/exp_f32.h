@@ -30,11 +30,13 @@ SIMD_INLINE f32x4 exp2_f32(f32x4 t) {
     return f32x4_drop(f32x4_mul(p, f32x4_shift_exponent(z)), f32x4_less(t, f32x4_splat(EXP2_CUT)));
 }
 
-/* tanh: an odd polynomial below 0.625 (Cephes, tanhf), 1 - 2 / (e^2x + 1) above. */
+/* tanh: an odd polynomial below 0.625 (Cephes, tanhf), 1 - 2 / (e^2x + 1) above. Below 2^-60 the
+ * square would be subnormal, or its products; tanh is x there. */
 SIMD_INLINE f32x4 tanh_f32(f32x4 x) {
     const f32x4 one = f32x4_splat(1.0f);
     const f32x4 size = f32x4_abs(x);
-    const f32x4 z = f32x4_mul(x, x);
+    const f32x4 root = f32x4_drop(x, f32x4_less(size, f32x4_splat(0x1p-60f)));
+    const f32x4 z = f32x4_mul(root, root);
     f32x4 p = f32x4_splat(-5.70498872745e-3f);
     p = f32x4_madd(p, z, f32x4_splat(2.06390887954e-2f));
     p = f32x4_madd(p, z, f32x4_splat(-5.37397155531e-2f));

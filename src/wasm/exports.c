@@ -182,6 +182,25 @@ FIELD(attn_rotary_desc, out.row, 52);
 FIELD(attn_rotary_desc, position_ids, 56);
 SIZE(attn_rotary_desc, 60);
 
+FIELD(attn_explain_f64_terms, products, 0);
+FIELD(attn_explain_f64_terms, dots, 4);
+FIELD(attn_explain_f64_terms, scaled, 8);
+FIELD(attn_explain_f64_terms, softcapped, 12);
+FIELD(attn_explain_f64_terms, scores, 16);
+FIELD(attn_explain_f64_terms, shifted, 20);
+FIELD(attn_explain_f64_terms, exponentials, 24);
+FIELD(attn_explain_f64_terms, weights, 28);
+FIELD(attn_explain_f64_terms, weighted, 32);
+FIELD(attn_explain_f64_terms, out, 36);
+FIELD(attn_explain_f64_terms, visible, 40);
+SIZE(attn_explain_f64_terms, 44);
+
+FIELD(attn_explain_f64_totals, max, 0);
+FIELD(attn_explain_f64_totals, shift, 8);
+FIELD(attn_explain_f64_totals, sum, 16);
+FIELD(attn_explain_f64_totals, logsumexp, 24);
+SIZE(attn_explain_f64_totals, 32);
+
 FIELD(attn_head_statistics, entropy, 0);
 FIELD(attn_head_statistics, distance, 8);
 FIELD(attn_head_statistics, diagonal, 16);

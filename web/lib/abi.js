@@ -33,6 +33,9 @@ export const MHA_DATA = layout([], ['query', 'key', 'value', 'q_weight', 'k_weig
   'k_bias', 'v_bias', 'out_bias', 'bias_k', 'bias_v', 'rotary_cos', 'rotary_sin', 'out', 'weights']);
 export const ROTARY_DESC = layout([], ['batch', 'num_heads', 'seq_len', 'head_dim', 'rotary_dim', 'interleaved',
   'num_positions', 'table_batch', ...join(['x', 'out'], ['batch', 'head', 'row']), 'position_ids']);
+export const EXPLAIN_F64_TERMS = layout([], ['products', 'dots', 'scaled', 'softcapped', 'scores', 'shifted', 'exponentials',
+  'weights', 'weighted', 'out', 'visible']);
+export const EXPLAIN_F64_TOTALS = layout(['max', 'shift', 'sum', 'logsumexp'], []);
 export const HEAD_STATISTICS = layout(['entropy', 'distance', 'diagonal', 'previous', 'first', 'max'], ['rows']);
 export const EXEC = layout([], ['threads', 'workspace', 'workspace_bytes', 'first_task', 'num_tasks']);
 
