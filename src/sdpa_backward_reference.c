@@ -55,17 +55,15 @@ static void add_row(const attn_sdpa_backward_desc *desc, const attn_sdpa_backwar
         const double grad_score = weight * (dot(grad_out, value, head_dim_v) - delta);
         double grad_product = grad_score * forward->scale;
         if (forward->softcap > 0.0) {
-            const double t =
-                reference_score(forward, &inputs, v, at, j, ATTN_SCORES_SOFTCAPPED) /
-                forward->softcap;
+            const double t = reference_score(forward, &inputs, v, at, j, ATTN_SCORES_SOFTCAPPED) /
+                             forward->softcap;
             grad_product *= 1.0 - t * t;
         }
 
         double *grad_query =
             data->grad_query ? data->grad_query + row_offset(&desc->grad_query, at) : NULL;
-        double *grad_key = data->grad_key ? data->grad_key + kv_row_offset(&desc->grad_key, forward,
-                                                                           at, j)
-                                          : NULL;
+        double *grad_key =
+            data->grad_key ? data->grad_key + kv_row_offset(&desc->grad_key, forward, at, j) : NULL;
         if (v)
             add_additive(grad_product, v, query, key, head_dim, grad_query, grad_key, grad_v);
         if (!v && grad_query)
