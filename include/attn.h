@@ -580,6 +580,50 @@ attn_status attn_linear_backward_f64(int32_t rows, int32_t in_dim, int32_t out_d
                                      ptrdiff_t grad_x_stride, double *grad_w, double *grad_bias,
                                      int32_t accumulate);
 
+/* Gradients of attn_mha and its parameters. What the forward call computed on its way is computed
+ * once more, in the workspace; desc->average_weights is not looked at.
+ *   forward     the tensors of the forward call; its out and weights are not looked at
+ *   grad_out    [batch, seq_len_q, embed_dim], laid out as out
+ *   grad_query, grad_key, grad_value
+ *               laid out as query, key and value: with batch stride 0 the sum over the batch; rows
+ *               must not overlap (ATTN_ERR_OPTION). Two of them, or all, may be one memory with
+ *               one layout, as in self-attention: it receives their sum
+ *   grad_*_weight, grad_*_bias, grad_bias_k, grad_bias_v
+ *               shaped as the parameters; NULL where there is no parameter (ATTN_ERR_OPTION)
+ *   grad_masks  laid out as the masks, summed where these are broadcast; of kind ATTN_MASK_ADD only
+ *               (ATTN_ERR_OPTION)
+ * Each gradient may be NULL (not wanted). But for the above they must not overlap each other or an
+ * input. */
+typedef struct attn_mha_backward_f32_data {
+    attn_mha_f32_data forward;
+    const float *grad_out;
+    float *grad_query, *grad_key, *grad_value;
+    float *grad_q_weight, *grad_k_weight, *grad_v_weight, *grad_out_weight;
+    float *grad_q_bias, *grad_k_bias, *grad_v_bias, *grad_out_bias;
+    float *grad_bias_k, *grad_bias_v;
+    float *grad_masks[2];
+} attn_mha_backward_f32_data;
+
+typedef struct attn_mha_backward_f64_data {
+    attn_mha_f64_data forward;
+    const double *grad_out;
+    double *grad_query, *grad_key, *grad_value;
+    double *grad_q_weight, *grad_k_weight, *grad_v_weight, *grad_out_weight;
+    double *grad_q_bias, *grad_k_bias, *grad_v_bias, *grad_out_bias;
+    double *grad_bias_k, *grad_bias_v;
+    double *grad_masks[2];
+} attn_mha_backward_f64_data;
+
+attn_status attn_mha_backward_f32_workspace(const attn_mha_desc *desc,
+                                            const attn_mha_backward_f32_data *data,
+                                            const attn_threads *threads, size_t *bytes);
+attn_status attn_mha_backward_f32(const attn_mha_desc *desc, const attn_mha_backward_f32_data *data,
+                                  const attn_exec *exec);
+attn_status attn_mha_backward_f64_workspace(const attn_mha_desc *desc,
+                                            const attn_mha_backward_f64_data *data, size_t *bytes);
+attn_status attn_mha_backward_f64(const attn_mha_desc *desc, const attn_mha_backward_f64_data *data,
+                                  const attn_exec *exec);
+
 #ifdef __cplusplus
 }
 #endif

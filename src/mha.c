@@ -46,9 +46,8 @@ static mha_rows plan_rows(const attn_strides *strides, int32_t batch, int32_t se
     return (mha_rows){batch, seq_len, strides->batch, strides->row, batch_first};
 }
 
-/* Appends rows * columns elements to a workspace of *bytes, at *piece. */
-static bool reserve(uint64_t *bytes, size_t *piece, uint64_t rows, uint64_t columns,
-                    size_t element_bytes) {
+bool mha_reserve(uint64_t *bytes, size_t *piece, uint64_t rows, uint64_t columns,
+                 size_t element_bytes) {
     const uint64_t limit = PTRDIFF_MAX - 15;
     uint64_t end = *bytes;
     if (!add_product(&end, rows, columns * element_bytes, limit))
@@ -108,12 +107,12 @@ attn_status mha_plan_init(mha_plan *plan, const attn_mha_desc *desc, bool has_bi
                    kv_rows = (uint64_t)desc->batch * (uint64_t)desc->seq_len_kv;
     const uint64_t lse_columns = plan->extra > 0 ? (uint64_t)plan->heads_per_call : 0;
     uint64_t bytes = 0;
-    if (!reserve(&bytes, &plan->q, q_rows, embed_dim, element_bytes) ||
-        !reserve(&bytes, &plan->k, kv_rows, kv_dim, element_bytes) ||
-        !reserve(&bytes, &plan->v, kv_rows, kv_dim, element_bytes) ||
-        !reserve(&bytes, &plan->concat, q_rows, embed_dim, element_bytes) ||
-        !reserve(&bytes, &plan->logsumexp, q_rows, lse_columns, element_bytes) ||
-        !reserve(&bytes, &plan->weights, q_rows, average ? num_keys : 0, element_bytes))
+    if (!mha_reserve(&bytes, &plan->q, q_rows, embed_dim, element_bytes) ||
+        !mha_reserve(&bytes, &plan->k, kv_rows, kv_dim, element_bytes) ||
+        !mha_reserve(&bytes, &plan->v, kv_rows, kv_dim, element_bytes) ||
+        !mha_reserve(&bytes, &plan->concat, q_rows, embed_dim, element_bytes) ||
+        !mha_reserve(&bytes, &plan->logsumexp, q_rows, lse_columns, element_bytes) ||
+        !mha_reserve(&bytes, &plan->weights, q_rows, average ? num_keys : 0, element_bytes))
         return ATTN_ERR_SIZE;
     plan->scratch = (size_t)bytes;
 

@@ -36,4 +36,9 @@ typedef struct mha_plan {
 attn_status mha_plan_init(mha_plan *plan, const attn_mha_desc *desc, bool has_bias_kv,
                           bool wants_weights, size_t element_bytes);
 
+/* Appends rows * columns elements to a workspace of *bytes, at *piece; false where that is too
+ * much. */
+bool mha_reserve(uint64_t *bytes, size_t *piece, uint64_t rows, uint64_t columns,
+                 size_t element_bytes);
+
 #endif

@@ -92,6 +92,29 @@ static attn_status project_in(const mha_rows *rows, const real *x, int32_t in_di
     return status;
 }
 
+/* q, k and v of the workspace, with their positions where there are any. */
+static attn_status project_inputs(const attn_mha_desc *desc, const mha_data *data,
+                                  const mha_plan *plan, char *workspace, const attn_exec *scratch) {
+    attn_status status =
+        project_in(&plan->query, data->query, desc->embed_dim, desc->embed_dim, data->q_weight,
+                   data->q_bias, (real *)(workspace + plan->q), scratch);
+    if (status == ATTN_OK)
+        status = project_in(&plan->key, data->key, desc->kdim, plan->kv_dim, data->k_weight,
+                            data->k_bias, (real *)(workspace + plan->k), scratch);
+    if (status == ATTN_OK)
+        status = project_in(&plan->value, data->value, desc->vdim, plan->kv_dim, data->v_weight,
+                            data->v_bias, (real *)(workspace + plan->v), scratch);
+
+    if (desc->rotary_dim > 0) {
+        real *q = (real *)(workspace + plan->q), *k = (real *)(workspace + plan->k);
+        if (status == ATTN_OK)
+            status = rotary(&plan->rotary_q, q, data->rotary_cos, data->rotary_sin, q);
+        if (status == ATTN_OK)
+            status = rotary(&plan->rotary_k, k, data->rotary_cos, data->rotary_sin, k);
+    }
+    return status;
+}
+
 /* y <- packed w^T + bias, where y is the output of the layer. */
 static attn_status project_out(const mha_rows *rows, const real *packed, int32_t dim, const real *w,
                                const real *bias, real *y, const attn_exec *exec) {
@@ -106,9 +129,11 @@ static attn_status project_out(const mha_rows *rows, const real *packed, int32_t
  *   q            [head_dim]
  *   extra_k, _v  [extra] pointers to [head_dim], NULL for zeros
  *   out          [head_dim], in and out
- *   weights      [seq_len_kv + extra], the first seq_len_kv in and out, or NULL */
-static void extend_softmax(const mha_plan *plan, const real *q, const real *const *extra_k,
-                           const real *const *extra_v, double logsumexp, real *out, real *weights) {
+ *   weights      [seq_len_kv + extra], the first seq_len_kv in and out, or NULL
+ * Returns the logarithm of the whole sum. */
+static double extend_softmax(const mha_plan *plan, const real *q, const real *const *extra_k,
+                             const real *const *extra_v, double logsumexp, real *out,
+                             real *weights) {
     const int32_t seq_len_kv = plan->sdpa.seq_len_kv;
     double extra_weight[2] = {0.0, 0.0};
 
@@ -123,13 +148,14 @@ static void extend_softmax(const mha_plan *plan, const real *q, const real *cons
     }
 
     /* As in the reference, a row whose scores are all -inf has the weights 0, not NaN. */
-    double others = 0.0;
+    double others = 0.0, total = -INFINITY;
     if (row_max == -INFINITY) {
         extra_weight[0] = extra_weight[1] = 0.0;
     } else {
         double row_sum = others = exp(logsumexp - row_max);
         for (int32_t e = 0; e < plan->extra; e++)
             row_sum += extra_weight[e] = exp(extra_weight[e] - row_max);
+        total = row_max + log(row_sum);
         others /= row_sum;
         for (int32_t e = 0; e < plan->extra; e++)
             extra_weight[e] /= row_sum;
@@ -142,21 +168,22 @@ static void extend_softmax(const mha_plan *plan, const real *q, const real *cons
         out[d] = (real)sum;
     }
     if (!weights)
-        return;
+        return total;
     /* A weight of exactly 0 stays 0 in a row of NaN: its key was never read. */
     for (int32_t j = 0; j < seq_len_kv; j++)
         if (weights[j] != 0)
             weights[j] = (real)(others * (double)weights[j]);
     for (int32_t e = 0; e < plan->extra; e++)
         weights[seq_len_kv + e] = (real)extra_weight[e];
+    return total;
 }
 
 /* extend_softmax for every row of one sdpa call. q and concat are its query and out, bias_k and
  * bias_v begin with its first key/value head. weights holds its rows without the extra columns, at
  * the end of the space of those with: each row moves forward, never over one that is still to come.
- */
+ * logsumexp becomes that of all keys. */
 static void add_extra_keys(const mha_plan *plan, const real *q, const real *bias_k,
-                           const real *bias_v, const real *logsumexp, real *concat, real *weights) {
+                           const real *bias_v, real *logsumexp, real *concat, real *weights) {
     const attn_sdpa_desc *sdpa = &plan->sdpa;
     const ptrdiff_t rows = (ptrdiff_t)sdpa->batch * sdpa->num_heads * sdpa->seq_len_q;
     const ptrdiff_t columns = (ptrdiff_t)sdpa->seq_len_kv + plan->extra;
@@ -176,7 +203,7 @@ static void add_extra_keys(const mha_plan *plan, const real *q, const real *bias
                     memmove(row_weights, weights + rows * plan->extra + row * sdpa->seq_len_kv,
                             (size_t)sdpa->seq_len_kv * sizeof(real));
                 }
-                extend_softmax(
+                logsumexp[row] = (real)extend_softmax(
                     plan, q + b * sdpa->query.batch + h * sdpa->query.head + i * sdpa->query.row,
                     extra_k, extra_v, (double)logsumexp[row],
                     concat + b * sdpa->out.batch + h * sdpa->out.head + i * sdpa->out.row,
@@ -234,23 +261,7 @@ static attn_status mha(const attn_mha_desc *desc, const mha_data *data, const at
 
     char *workspace = exec->workspace;
     const attn_exec scratch = {exec->threads, workspace + plan.scratch, bytes - plan.scratch, 0, 0};
-    status = project_in(&plan.query, data->query, desc->embed_dim, desc->embed_dim, data->q_weight,
-                        data->q_bias, (real *)(workspace + plan.q), &scratch);
-    if (status == ATTN_OK)
-        status = project_in(&plan.key, data->key, desc->kdim, plan.kv_dim, data->k_weight,
-                            data->k_bias, (real *)(workspace + plan.k), &scratch);
-    if (status == ATTN_OK)
-        status = project_in(&plan.value, data->value, desc->vdim, plan.kv_dim, data->v_weight,
-                            data->v_bias, (real *)(workspace + plan.v), &scratch);
-
-    if (desc->rotary_dim > 0) {
-        real *q = (real *)(workspace + plan.q), *k = (real *)(workspace + plan.k);
-        if (status == ATTN_OK)
-            status = rotary(&plan.rotary_q, q, data->rotary_cos, data->rotary_sin, q);
-        if (status == ATTN_OK)
-            status = rotary(&plan.rotary_k, k, data->rotary_cos, data->rotary_sin, k);
-    }
-
+    status = project_inputs(desc, data, &plan, workspace, &scratch);
     if (plan.heads_per_call == desc->num_heads) {
         if (status == ATTN_OK)
             status = attend(desc, data, &plan, 0, data->weights, exec);

@@ -1,4 +1,4 @@
-#include "mha.h"
+#include "mha_backward.h"
 
 typedef float real;
 typedef attn_mha_f32_data mha_data;
@@ -44,4 +44,49 @@ attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32
 attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
                          const attn_exec *exec) {
     return mha(desc, data, exec);
+}
+
+typedef attn_mha_backward_f32_data mha_backward_data;
+typedef attn_sdpa_backward_f32_data sdpa_backward_data;
+
+static attn_status linear_backward_workspace(int32_t rows, int32_t in_dim, int32_t out_dim,
+                                             const attn_threads *threads, size_t *bytes) {
+    return attn_linear_backward_f32_workspace(rows, in_dim, out_dim, threads, bytes);
+}
+
+static attn_status linear_backward(int32_t rows, int32_t in_dim, int32_t out_dim, const real *x,
+                                   ptrdiff_t x_stride, const real *w, const real *grad_y,
+                                   ptrdiff_t grad_y_stride, real *grad_x, ptrdiff_t grad_x_stride,
+                                   real *grad_w, real *grad_bias, const attn_exec *exec) {
+    return attn_linear_backward_f32(rows, in_dim, out_dim, x, x_stride, w, grad_y, grad_y_stride,
+                                    grad_x, grad_x_stride, grad_w, grad_bias, 1, exec);
+}
+
+static attn_status sdpa_backward_workspace(const attn_sdpa_backward_desc *desc,
+                                           const sdpa_backward_data *data,
+                                           const attn_threads *threads, size_t *bytes) {
+    return attn_sdpa_backward_f32_workspace(desc, data, threads, bytes, NULL);
+}
+
+static attn_status sdpa_backward(const attn_sdpa_backward_desc *desc,
+                                 const sdpa_backward_data *data, const attn_exec *exec) {
+    return attn_sdpa_backward_f32(desc, data, exec);
+}
+
+#include "mha_backward_body.h"
+
+attn_status attn_mha_backward_f32_workspace(const attn_mha_desc *desc,
+                                            const attn_mha_backward_f32_data *data,
+                                            const attn_threads *threads, size_t *bytes) {
+    mha_backward_plan plan;
+    size_t needed;
+    const attn_status status = plan_backward(desc, data, threads, &plan, &needed);
+    if (status == ATTN_OK && bytes)
+        *bytes = needed;
+    return status;
+}
+
+attn_status attn_mha_backward_f32(const attn_mha_desc *desc, const attn_mha_backward_f32_data *data,
+                                  const attn_exec *exec) {
+    return mha_backward(desc, data, exec);
 }

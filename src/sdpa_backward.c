@@ -78,6 +78,7 @@ typedef struct scratch {
     float *queries;       /* [panel][head_dim][PANEL], times scale (and log2 e) */
     float *grad_outs;     /* [panel][head_dim_v][PANEL] */
     float *grad_queries;  /* [panel][head_dim][PANEL] */
+    float *outs;          /* [head_dim_v][PANEL]: of one panel */
     float *query_columns; /* [head_dim / PANEL][block_rows][PANEL], times scale */
     float *out_columns;   /* [head_dim_v / PANEL][block_rows][PANEL]: of grad_out */
     float *keys, *values; /* [BLOCK_KV * head_dim], [BLOCK_KV * head_dim_v], packed */
@@ -106,6 +107,7 @@ static bool lay_out(const backward_call *c, float *base, scratch *s, uint64_t *f
     s->queries = take(base, floats, rows, dim, &fits);
     s->grad_outs = take(base, floats, rows, dim_v, &fits);
     s->grad_queries = take(base, floats, rows, dim, &fits);
+    s->outs = take(base, floats, PANEL, dim_v, &fits);
     s->query_columns = take(base, floats, rows, columns * PANEL, &fits);
     s->out_columns = take(base, floats, rows, columns_v * PANEL, &fits);
     s->keys = take(base, floats, BLOCK_KV, dim, &fits);
@@ -138,7 +140,7 @@ static __attribute__((noinline)) void load_panel(const backward_call *c, const s
     const int32_t head_dim = forward->head_dim, head_dim_v = forward->head_dim_v;
     const int32_t group = forward->num_heads / forward->num_kv_heads;
     const int64_t left = c->stacked_rows - first_row;
-    const float *queries[PANEL], *grad_outs[PANEL];
+    const float *queries[PANEL], *outs[PANEL], *grad_outs[PANEL];
     p->count = left < PANEL ? (int32_t)left : PANEL;
     p->any_first = p->all_end = forward->seq_len_kv;
     p->any_end = p->all_first = 0;
@@ -155,8 +157,8 @@ static __attribute__((noinline)) void load_panel(const backward_call *c, const s
         if (r >= p->count || p->first[r] == p->end[r] || logsumexp == -INFINITY) {
             p->first[r] = p->end[r] = 0;
             p->all_live = false;
-            p->live[r] = p->log2_sum[r] = p->delta[r] = 0.0f;
-            queries[r] = grad_outs[r] = s->zeros;
+            p->live[r] = p->log2_sum[r] = 0.0f;
+            queries[r] = outs[r] = grad_outs[r] = s->zeros;
         } else {
             p->any_first = min32(p->any_first, p->first[r]);
             p->any_end = max32(p->any_end, p->end[r]);
@@ -169,9 +171,8 @@ static __attribute__((noinline)) void load_panel(const backward_call *c, const s
             grad_outs[r] = c->data->grad_out + batch * c->desc->grad_out.batch +
                            p->head[r] * c->desc->grad_out.head +
                            p->query[r] * c->desc->grad_out.row;
-            const float *out = c->data->out + batch * forward->out.batch +
-                               p->head[r] * forward->out.head + p->query[r] * forward->out.row;
-            dot_rows_f32(1, head_dim_v, out, 0, grad_outs[r], &p->delta[r]);
+            outs[r] = c->data->out + batch * forward->out.batch + p->head[r] * forward->out.head +
+                      p->query[r] * forward->out.row;
             p->finite = p->finite && all_finite(queries[r], head_dim) &&
                         all_finite(grad_outs[r], head_dim_v);
         }
@@ -187,7 +188,12 @@ static __attribute__((noinline)) void load_panel(const backward_call *c, const s
         p->all_end = p->all_first = p->any_end;
     pack_panel_f32(head_dim, queries, c->scores.query_scale,
                    s->queries + (ptrdiff_t)n * PANEL * head_dim);
-    pack_panel_f32(head_dim_v, grad_outs, 1.0f, s->grad_outs + (ptrdiff_t)n * PANEL * head_dim_v);
+    float *grad_out = s->grad_outs + (ptrdiff_t)n * PANEL * head_dim_v;
+    pack_panel_f32(head_dim_v, grad_outs, 1.0f, grad_out);
+    /* In the order in which value . grad_out is summed: where one key has all the weight, their
+     * difference is exactly 0. */
+    pack_panel_f32(head_dim_v, outs, 1.0f, s->outs);
+    dot_panels_f32(head_dim_v, s->outs, grad_out, p->delta);
     memset(s->grad_queries + (ptrdiff_t)n * PANEL * head_dim, 0,
            sizeof(float) * PANEL * (size_t)head_dim);
 }

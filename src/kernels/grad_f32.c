@@ -93,6 +93,16 @@ void add_panel_f32(int depth, int count, const float *panel, float factor,
     }
 }
 
+void dot_panels_f32(int depth, const float *a, const float *b, float dot[PANEL]) {
+    f32x4 sum0 = f32x4_zero(), sum1 = f32x4_zero();
+    for (int k = 0; k < depth * PANEL; k += PANEL) {
+        sum0 = f32x4_madd(f32x4_load(a + k), f32x4_load(b + k), sum0);
+        sum1 = f32x4_madd(f32x4_load(a + k + 4), f32x4_load(b + k + 4), sum1);
+    }
+    f32x4_store(dot, sum0);
+    f32x4_store(dot + 4, sum1);
+}
+
 void weights_panel_f32(int keys, float *s, const float log2_sum[PANEL]) {
     const f32x4 sum0 = f32x4_load(log2_sum), sum1 = f32x4_load(log2_sum + 4);
     for (int j = 0; j < keys; j++) {

@@ -24,6 +24,10 @@ void pack_columns_f32(int depth, const float *row, float factor, float *to, ptrd
 void add_panel_f32(int depth, int count, const float *panel, float factor,
                    float *const rows[PANEL]);
 
+/* dot[r] = sum_k a[k][r] * b[k][r], in the order of the products with a panel. a, b [depth, PANEL]
+ */
+void dot_panels_f32(int depth, const float *a, const float *b, float dot[PANEL]);
+
 /* Softmax once more: s[j][r] <- 2^(s[j][r] - log2_sum[r]). s [keys, PANEL] */
 void weights_panel_f32(int keys, float *s, const float log2_sum[PANEL]);
 
