@@ -2,7 +2,8 @@ import { KvCache } from './cache.js';
 import { Heap, bytesOf, count, newArray } from './heap.js';
 import { MultiHeadAttention } from './layers.js';
 import * as operators from './operators.js';
-import { headStatistics, rollout } from './weights.js';
+import { scoreAttention } from './scores.js';
+import { explain, headStatistics, rollout } from './weights.js';
 import { sdpa, sdpaAsync } from './sdpa.js';
 import { argument, rank, size } from './shapes.js';
 import { DISPOSE, AttentionError, finite, integer, readOptions } from './status.js';
@@ -104,6 +105,14 @@ export class Attention {
   rotaryTables(options) {
     this.#living;
     return operators.rotaryTables(options);
+  }
+
+  scoreAttention(query, key, value, options) {
+    return scoreAttention(this.#living, query, key, value, options);
+  }
+
+  explain(query, key, value, options) {
+    return explain(this.#living, query, key, value, options);
   }
 
   headStatistics(weights, options) {

@@ -200,6 +200,63 @@ export interface RotaryEmbeddingOptions {
   numHeads?: number | null;
 }
 
+export interface ScoreAttentionOptions extends SdpaOptions {
+  score: 'dot' | 'scaled-dot' | 'general' | 'additive' | 'concat';
+  /** [attnDim, dimQ] and [attnDim, dimK]: applied before any score. Default: none. */
+  wQuery?: TensorInput | null;
+  wKey?: TensorInput | null;
+  /** [columns of q, columns of k] for 'general', [attnDim, columns of q + columns of k] for 'concat'; there required. */
+  w?: TensorInput | null;
+  /** [attnDim], for 'additive' and 'concat'. Default: ones. */
+  v?: TensorInput | null;
+  /** Multiplies the score. Default 1, for 'scaled-dot' 1 / sqrt(columns of q). */
+  scale?: number | null;
+}
+
+export interface ExplainOptions extends Pick<SdpaOptions,
+    'attnMask' | 'isCausal' | 'causalAlign' | 'scale' | 'softcap' | 'window' | 'alibiSlopes' | 'kvLengths'> {
+  /** The query row, 0 ... seqLenQ - 1, of this head and batch element (default 0). */
+  row: number;
+  head?: number | null;
+  batch?: number | null;
+  /** Also give `products`. Default false. */
+  products?: boolean | null;
+}
+
+/** Per key j, of seqLenKv: */
+export interface Explanation {
+  /** query[d] * key[j][d], [seqLenKv, headDim], where asked for, else null. */
+  readonly products: Tensor<Float64Array> | null;
+  /** query . key[j] */
+  readonly dots: Float64Array;
+  /** scale * dots[j] */
+  readonly scaled: Float64Array;
+  /** softcap * tanh(scaled[j] / softcap); without softcap scaled[j]. */
+  readonly softcapped: Float64Array;
+  /** With ALiBi and masks: what softmax sees. -Infinity outside the causal, window and length limits. */
+  readonly scores: Float64Array;
+  /** 1 where the score is not -Infinity, else 0. */
+  readonly visible: Uint8Array;
+  /** scores[j] - shift */
+  readonly shifted: Float64Array;
+  /** exp(shifted[j]), 0 outside the limits. */
+  readonly exponentials: Float64Array;
+  /** exponentials[j] / sum */
+  readonly weights: Float64Array;
+  /** weights[j] * value[j], [seqLenKv, headDimV]. */
+  readonly weighted: Tensor<Float64Array>;
+  /** The sum of weighted over the keys, [headDimV]. */
+  readonly output: Float64Array;
+  /** The largest score; -Infinity for a row that sees nothing. */
+  readonly max: number;
+  /** What is subtracted before exp: max, or 0 where max is within +-300 and exp needs no help, as for sdpa's own digits. */
+  readonly shift: number;
+  /** Of the exponentials. */
+  readonly sum: number;
+  /** log(sum) + shift; -Infinity for a row that sees nothing. */
+  readonly logsumexp: number;
+}
+
 /** Of each head, means over its rows; rows whose weights are all 0 (nothing visible) are left out. */
 export interface HeadStatistics {
   /** -sum w log2 w, in bits: 0 where one key has it all, log2 n for n equal ones. */
@@ -279,6 +336,27 @@ export class Attention {
    * pairs k. In float64; a call rounds them to its own type. `dim` is even; `theta` is 10000 by default, as in the paper.
    */
   rotaryTables(options: { seqLen: number; dim: number; theta?: number | null }): { cos: Tensor<Float64Array>; sin: Tensor<Float64Array> };
+
+  /**
+   * Attention with one of the classical scores, all else as {@link sdpa}: masks, limits, weights and scores out.
+   * `query` [batch, seqLenQ, dimQ], `key` [batch, seqLenKv, dimK], `value` [batch, seqLenKv, dimV]; also ranks 2 and 4.
+   * Where `wQuery` and `wKey` are given, q = wQuery query and k = wKey key; otherwise q = query, k = key. Then the score is
+   *
+   *     'dot'         q . k                             Luong, Pham & Manning 2015, equation 8
+   *     'scaled-dot'  q . k / sqrt(dim of q)            Vaswani et al. 2017, equation 1: sdpa
+   *     'general'     q . (w k)                         Luong et al. 2015, equation 8: multiplicative
+   *     'additive'    v . tanh(q + k)                   Bahdanau, Cho & Bengio 2015, appendix A.1.2; wQuery and wKey are W_a and U_a
+   *     'concat'      v . tanh(w [q; k])                Luong et al. 2015, equation 8
+   *
+   * times `scale`. Additive and concat take memory seqLenQ + seqLenKv, never their product times attnDim.
+   */
+  scoreAttention(query: TensorInput, key: TensorInput, value: TensorInput, options: ScoreAttentionOptions): SdpaResult;
+
+  /**
+   * Every term of one query row of {@link sdpa}, with true numbers: in float64 whatever the tensors are, and to the last bit
+   * those of the float64 call. Options as sdpa's; `head` and `batch` default to 0.
+   */
+  explain(query: TensorInput, key: TensorInput, value: TensorInput, options: ExplainOptions): Explanation;
 
   /**
    * What a person reads off attention heads. `weights` [..., seqLenQ, seqLenKv], such as {@link SdpaResult.weights}; results

@@ -4,7 +4,7 @@ import { argument, commonType, isList, rank, size } from './shapes.js';
 import { choice, finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
 
-const OPTIONS = {
+export const OPTIONS = {
   attnMask: null, isCausal: false, causalAlign: 'top-left', scale: null, softcap: 0, window: null, alibiSlopes: null,
   kvLengths: null, returnWeights: false, returnScores: false, returnLogsumexp: false, out: null,
 };
@@ -15,7 +15,7 @@ export function run(heap, scope, name, type, desc, data) {
 }
 
 // The struct attn_exec for a call, and where its number of tasks is to be written, if anywhere.
-function prepareRun(heap, scope, name, type, desc, data, tasks = 0) {
+export function prepareRun(heap, scope, name, type, desc, data, tasks = 0) {
   const exec = scope.take(EXEC.size);
   const bytes = scope.take(4);
   heap.call(`${name}_workspace`, desc, data, ...(type === 'f32' ? [heap.threads] : []), bytes, tasks);
@@ -83,12 +83,13 @@ function readOut(heap, out, type, shape, inputs) {
   return pointer;
 }
 
-// prepare(...) -> { name, type, stream, load(scope) -> [desc, data], collect() -> result }: everything but running it.
-function prepare(heap, query, key, value, options, mayStream = false) {
+// prepare(...) -> { name, type, shape, stream, load(scope) -> [desc, data], collect() -> result }: everything but running it.
+// given: the element type, where the tensors do not decide it alone.
+export function prepare(heap, query, key, value, options, { mayStream = false, type: given = null } = {}) {
   const o = readOptions(options, 'options', OPTIONS);
   const tensors = [argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value')];
   const [q, k, v] = tensors;
-  const type = commonType(...tensors);
+  const type = given ?? commonType(...tensors);
 
   const axes = rank(q, [4, 3, 2], '[batch, heads, seq, dim], [batch, seq, dim] or [seq, dim]');
   rank(k, [axes], 'as query');
@@ -175,7 +176,8 @@ function prepare(heap, query, key, value, options, mayStream = false) {
   // Engine tensors may be freed while a call waits for its next slice.
   const held = [query, key, value, o.attnMask, o.alibiSlopes, o.out].filter((tensor) => tensor?.[LOCATE]);
   const recheck = () => held.forEach((tensor) => tensor[LOCATE](heap, 'tensor in use'));
-  return { name: `attn_sdpa_${type}`, type, stream, load, collect, recheck };
+  const shape = { batch, num_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v };
+  return { name: `attn_sdpa_${type}`, type, shape, stream, load, collect, recheck };
 }
 
 // From here on, keys and values of the caller's are copied in one head at a time, while the last copy is still in the
@@ -211,7 +213,7 @@ function runStreamed(heap, scope, name, desc, data, { tensors, stacks, bytes, po
 }
 
 export function sdpa(heap, query, key, value, options) {
-  const { name, type, stream, load, collect } = prepare(heap, query, key, value, options, true);
+  const { name, type, stream, load, collect } = prepare(heap, query, key, value, options, { mayStream: true });
   return heap.scope((scope) => {
     const [desc, data] = load(scope);
     if (stream) runStreamed(heap, scope, name, desc, data, stream);

@@ -1,10 +1,44 @@
-// What a person reads off attention weights: in float64 whatever they are, one matrix in the engine's memory at a time.
+// What a person reads off attention: in float64 whatever the tensors are.
 
-import { ALIGN, FUSION, HEAD_STATISTICS } from './abi.js';
+import { ALIGN, EXPLAIN_F64_TERMS, EXPLAIN_F64_TOTALS, FUSION, HEAD_STATISTICS } from './abi.js';
 import { bytesOf, count, newArray } from './heap.js';
+import { OPTIONS as SDPA_OPTIONS, prepare } from './sdpa.js';
 import { argument, rank, size } from './shapes.js';
-import { choice, finite, readOptions, wrongKind, wrongSize } from './status.js';
+import { choice, finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
+
+const WANTED = { row: undefined, head: 0, batch: 0, products: false };
+const { returnWeights, returnScores, returnLogsumexp, out, ...INPUTS } = SDPA_OPTIONS;
+
+export function explain(heap, query, key, value, options) {
+  const o = readOptions(options, 'options', { ...WANTED, ...INPUTS });
+  const inputs = Object.fromEntries(Object.keys(INPUTS).map((name) => [name, o[name]]));
+  const { shape, load } = prepare(heap, query, key, value, inputs, { type: 'f64' });
+  const place = [['batch', shape.batch], ['head', shape.num_heads], ['row', shape.seq_len_q]].map(([name, end]) => integer(o[name], name, 0, end - 1));
+  const keys = shape.seq_len_kv;
+  const shapes = Object.fromEntries(Object.keys(EXPLAIN_F64_TERMS.fields).map((name) => [name, [keys]]));
+  shapes.products = [keys, shape.head_dim];
+  shapes.weighted = [keys, shape.head_dim_v];
+  shapes.out = [shape.head_dim_v];
+  if (!flag(o.products, 'products')) delete shapes.products;
+  const typeOf = (name) => (name === 'visible' ? 'bool' : 'f64');
+  return heap.scope((scope) => {
+    const pointers = { products: 0 };
+    for (const name in shapes) pointers[name] = scope.takeTensor(shapes[name], typeOf(name), name);
+    const terms = scope.take(EXPLAIN_F64_TERMS.size);
+    const totals = scope.take(EXPLAIN_F64_TOTALS.size);
+    const call = load(scope);
+    heap.write(terms, EXPLAIN_F64_TERMS, pointers);
+    heap.call('attn_explain_f64', ...call, ...place, terms, totals);
+    const { out: output, ...result } = Object.fromEntries(Object.entries(shapes).map(([name, size]) => {
+      const data = heap.copy(typeOf(name), pointers[name], count(size));
+      return [name, size.length > 1 ? new Tensor(data, size) : data];
+    }));
+    const values = heap.view('f64', totals, 4);
+    Object.keys(EXPLAIN_F64_TOTALS.fields).forEach((name, i) => { result[name] = values[i]; });
+    return { products: null, ...result, output };
+  });
+}
 
 // part(tensor, index, length): some of its elements; to be used before memory can grow.
 function part({ read }, index, length) {
@@ -13,6 +47,7 @@ function part({ read }, index, length) {
   return Array.isArray(data) ? data.slice(from, to) : data.subarray(from, to);
 }
 
+// One matrix in the engine's memory at a time.
 export function headStatistics(heap, weights, options) {
   const align = choice(readOptions(options, 'options', { causalAlign: 'top-left' }).causalAlign, 'causalAlign', ALIGN);
   const tensor = argument(heap, weights, 'weights');
