@@ -131,7 +131,7 @@ attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const
     int32_t first, end;
     if (status == ATTN_OK)
         status = exec_check(exec, bytes, 1, &first, &end);
-    if (status != ATTN_OK || rows == 0)
+    if (status != ATTN_OK || rows == 0 || first == end)
         return status;
 
     linear_call c = {rows, in_dim, out_dim, x, x_stride, w, bias, y, y_stride, NULL, NULL};

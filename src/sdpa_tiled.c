@@ -165,17 +165,15 @@ static void add_values(const sdpa_call *c, const panel *p, const float *value, p
     }
 }
 
-/* 0 (weights) or -inf (scores) for the keys that the panel's rows did not compute. */
-static void fill_rows(const sdpa_call *c, int32_t batch, const panel *p, int32_t first, int32_t end,
-                      float with, float *tensor) {
-    for (int r = 0; r < p->count; r++) {
-        const ptrdiff_t head = (ptrdiff_t)batch * c->desc->num_heads + p->head[r];
-        float *row = tensor + (head * c->desc->seq_len_q + p->query[r]) * c->desc->seq_len_kv;
-        for (int32_t j = 0; j < first; j++)
-            row[j] = with;
-        for (int32_t j = end; j < c->desc->seq_len_kv; j++)
-            row[j] = with;
-    }
+/* Row r of a [batch, num_heads, seq_len_q, seq_len_kv] tensor, outside keys first .. end - 1. */
+static void fill_row(const sdpa_call *c, int32_t batch, const panel *p, int r, int32_t first,
+                     int32_t end, float with, float *tensor) {
+    const ptrdiff_t head = (ptrdiff_t)batch * c->desc->num_heads + p->head[r];
+    float *row = tensor + (head * c->desc->seq_len_q + p->query[r]) * c->desc->seq_len_kv;
+    for (int32_t j = 0; j < first; j++)
+        row[j] = with;
+    for (int32_t j = end; j < c->desc->seq_len_kv; j++)
+        row[j] = with;
 }
 
 /* A run of packed tiles starts at a tile: the keys that a panel computes, from a block's. */
@@ -389,10 +387,13 @@ static void attend_keeping_scores(task *t) {
             float factor[PANEL];
             softmax_factors(&t->states[n], factor);
             store_rows(c, t->batch, p, p->any_first, keys, s, factor, c->data->weights);
-            fill_rows(c, t->batch, p, p->any_first, p->any_end, 0.0f, c->data->weights);
+            /* 0 wherever the row did not look, also where its sum is NaN. */
+            for (int r = 0; r < p->count; r++)
+                fill_row(c, t->batch, p, r, p->first[r], p->end[r], 0.0f, c->data->weights);
         }
         if (c->data->scores)
-            fill_rows(c, t->batch, p, p->any_first, p->any_end, -INFINITY, c->data->scores);
+            for (int r = 0; r < p->count; r++)
+                fill_row(c, t->batch, p, r, p->any_first, p->any_end, -INFINITY, c->data->scores);
     }
     for (int32_t b = first_block; b < t->end && c->data->out; b += BLOCK_KV) {
         ptrdiff_t stride;

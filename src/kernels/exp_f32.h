@@ -15,19 +15,22 @@
 #define LOG2_E 1.44269504088896340736
 #define LN_2 0.69314718055994530942
 
+/* { magic, the coefficients of f^5 .. f^0, EXP2_CUT }. In memory, where the compiler cannot see them:
+ * V8 builds a vector constant anew at each use, in five instructions, and a load takes one (all of
+ * attention: 1.10 times as fast). */
+extern const float exp2_table[8];
+
 SIMD_INLINE f32x4 exp2_f32(f32x4 t) {
     /* Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits; 127 is the
      * exponent's bias. */
-    const f32x4 magic = f32x4_splat(12582912.0f + 127.0f);
+    const f32x4 magic = f32x4_load_splat(exp2_table);
     const f32x4 z = f32x4_add(t, magic);
     const f32x4 f = f32x4_sub(t, f32x4_sub(z, magic));
-    f32x4 p = f32x4_splat(0.0013276471979478776f);
-    p = f32x4_madd(p, f, f32x4_splat(0.00967554133421605f));
-    p = f32x4_madd(p, f, f32x4_splat(0.05550713273542586f));
-    p = f32x4_madd(p, f, f32x4_splat(0.24022119723848476f));
-    p = f32x4_madd(p, f, f32x4_splat(0.6931469670647331f));
-    p = f32x4_madd(p, f, f32x4_splat(1.0f));
-    return f32x4_drop(f32x4_mul(p, f32x4_shift_exponent(z)), f32x4_less(t, f32x4_splat(EXP2_CUT)));
+    f32x4 p = f32x4_load_splat(exp2_table + 1);
+    for (int c = 2; c < 7; c++)
+        p = f32x4_madd(p, f, f32x4_load_splat(exp2_table + c));
+    return f32x4_drop(f32x4_mul(p, f32x4_shift_exponent(z)),
+                      f32x4_less(t, f32x4_load_splat(exp2_table + 7)));
 }
 
 /* tanh: an odd polynomial below 0.625 (Cephes, tanhf), 1 - 2 / (e^2x + 1) above. Below 2^-60 the

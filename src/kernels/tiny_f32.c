@@ -50,7 +50,7 @@ int rescale_exponent(float largest, int target) {
     if (largest == 0.0f || !isfinite(largest))
         return 0;
     const int exponent = target - ilogbf(largest);
-    return exponent < -120 ? -120 : exponent > 120 ? 120 : exponent;
+    return exponent < -126 ? -126 : exponent > 126 ? 126 : exponent;
 }
 
 static f32x4 rescale(f32x4 x, f32x4 factor, f32x4 subnormal_factor, f32x4 cut) {

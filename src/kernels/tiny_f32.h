@@ -20,10 +20,10 @@ bool has_tiny_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, float
 float largest_f32(int rows, int depth, const float *a, ptrdiff_t a_stride);
 
 /* to[i] = from[i] * 2^exponent, and 0 where the result's magnitude is below cut (>= 2^-126).
- * |exponent| <= 120. In place is allowed. No operation has a subnormal operand or result. */
+ * |exponent| <= 126. In place is allowed. No operation has a subnormal operand or result. */
 void rescale_f32(int count, const float *from, int exponent, float cut, float *to);
 
-/* The exponent for rescale_f32 that brings largest to [2^target, 2^(target + 1)), as far as 120
+/* The exponent for rescale_f32 that brings largest to [2^target, 2^(target + 1)), as far as 126
  * allows. */
 int rescale_exponent(float largest, int target);
 
