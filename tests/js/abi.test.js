@@ -23,7 +23,7 @@ test('every struct has the fields, offsets and size that exports.c asserts', () 
   const asserted = {};
   for (const [, struct, field, offset] of source.matchAll(/^FIELD\((\w+), ([^,]+), (\d+)\);/gm))
     (asserted[struct] ??= { fields: {} }).fields[field] = Number(offset);
-  for (const [, struct, bytes] of source.matchAll(/^SIZE\((\w+), (\d+)\);/gm)) asserted[struct].size = Number(bytes);
+  for (const [, struct, bytes] of source.matchAll(/^SIZE\((\w+), (\d+)\);/gm)) (asserted[struct] ??= { fields: {} }).size = Number(bytes);
   assert.deepEqual(Object.keys(asserted).sort(), Object.keys(STRUCTS).sort());
   for (const [name, { fields, size, doubles }] of Object.entries(STRUCTS)) {
     assert.deepEqual(flat(fields), asserted[name].fields, name);
@@ -35,19 +35,20 @@ test('every struct has the fields, offsets and size that exports.c asserts', () 
 
 test('every field of attn.h is in the table, of the type that is written', () => {
   const header = read('include/attn.h').replace(/\/\*.*?\*\//gs, '');
-  const strides = ['batch', 'head', 'row'];
-  const mask = ['data', 'kind', 'seq_len_kv', 'batch', 'head', 'query', 'key'];
-  for (const [name, { fields, doubles }] of Object.entries(STRUCTS)) {
-    const body = new RegExp(`typedef struct ${name} \\{(.*?)\\} ${name};`, 's').exec(header)[1];
-    const declared = body.split(';').flatMap((line) => {
+  // [[field, bytes]], with the fields of structs and the elements of arrays one by one.
+  const fieldsOf = (struct) =>
+    new RegExp(`typedef struct ${struct} \\{(.*?)\\} ${struct};`, 's').exec(header)[1].split(';').flatMap((line) => {
       const [, type, names] = /^\s*((?:const )?\w+)\s+(.*)$/s.exec(line) ?? [];
       return (names ?? '').split(',').filter((n) => n.trim()).flatMap((declarator) => {
-        const field = declarator.replace(/[\s*]/g, '');
-        if (type === 'attn_strides') return strides.map((part) => [`${field}.${part}`, 4]);
-        if (type === 'attn_mask') return [0, 1].flatMap((i) => mask.map((part) => [`masks[${i}].${part}`, 4]));
-        return [[field, type === 'double' && !declarator.includes('*') ? 8 : 4]];
+        const [, pointer, name, count] = /^\s*(\*?)(\w+)(?:\[(\d+)\])?\s*$/.exec(declarator);
+        const fields = count ? Array.from({ length: count }, (_, i) => `${name}[${i}]`) : [name];
+        const inner = header.includes(`typedef struct ${type} {`) && !pointer ? fieldsOf(type) : null;
+        return fields.flatMap((field) => inner?.map(([part, bytes]) => [`${field}.${part}`, bytes]) ?? [[field, type === 'double' && !pointer ? 8 : 4]]);
       });
     });
+  for (const [name, { fields, doubles }] of Object.entries(STRUCTS)) {
+    if (Object.keys(fields).length === 0) continue; // filled in by the library
+    const declared = fieldsOf(name);
     assert.deepEqual(Object.keys(flat(fields)), declared.map(([field]) => field), name);
     for (const [field, bytes] of declared) assert.equal(flat(fields)[field] < doubles, bytes === 8, `${name}.${field}`);
   }

@@ -51,8 +51,11 @@ test('members of every class', async () => {
   }
   const { sdpa: result } = { sdpa: attn.sdpa([[1]], [[1]], [[1]]) };
   assert.deepEqual(Object.keys(result).sort(), declared('SdpaResult').instance);
+  assert.deepEqual(Object.keys(attn.sdpaBackward([[1]], [[1]], [[1]], [[1]])).sort(), declared('SdpaGradients').instance);
   assert.deepEqual(Object.keys(attn.attentionSteps([1], [[1]], [[1]])).sort(), declared('AttentionSteps').instance);
   assert.deepEqual(Object.keys(objects.MultiHeadAttention.forward([[1, 2]])).sort(), declared('MultiHeadAttentionResult').instance);
+  objects.MultiHeadAttention.forward([[1, 2]], null, null, { needGrad: true });
+  assert.deepEqual(Object.keys(objects.MultiHeadAttention.backward([[1, 2]])).sort(), declared('MultiHeadAttentionGradients').instance);
   attn.dispose();
 });
 
@@ -66,6 +69,8 @@ test('options of every function: those of the types are those that are taken', a
   const unknown = { '?': 1 };
   assert.deepEqual(await taken(() => lib.Attention.create(unknown)), declared('CreateOptions').instance);
   assert.deepEqual(await taken(() => attn.sdpa([[1]], [[1]], [[1]], unknown)), declared('SdpaOptions').instance);
+  const inputs = declared('SdpaOptions').instance.filter((name) => !name.startsWith('return') && name !== 'out');
+  assert.deepEqual(await taken(() => attn.sdpaBackward([[1]], [[1]], [[1]], [[1]], unknown)), [...inputs, 'logsumexp', 'output'].sort());
   assert.deepEqual(await taken(() => attn.multiHeadAttention(unknown)), declared('MultiHeadAttentionOptions').instance);
   assert.deepEqual(await taken(() => layer.forward([[1, 2]], null, null, unknown)), declared('MultiHeadAttentionForwardOptions').instance);
   attn.dispose();

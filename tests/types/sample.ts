@@ -2,7 +2,7 @@
 
 import { Attention, AttentionError, MultiHeadAttention, SimpleAttention } from 'spotlight-attention';
 import type {
-  CreateOptions, EngineTensor, MaskInput, MultiHeadAttentionResult, SdpaOptions, SdpaResult, StateDict, Tensor, TensorInput, TensorLike, Variant,
+  CreateOptions, EngineTensor, MaskInput, MultiHeadAttentionGradients, MultiHeadAttentionResult, SdpaGradients, SdpaOptions, SdpaResult, StateDict, Tensor, TensorInput, TensorLike, Variant,
 } from 'spotlight-attention';
 
 // Shapes of other libraries' tensors: onnxruntime's and transformers.js's.
@@ -39,6 +39,11 @@ export async function sample(): Promise<void> {
   ];
   for (const attnMask of masks) attn.sdpa(x, x, x, { attnMask });
   attn.sdpa([[1, 2]], [[1, 2]], [[1, 2]], null);
+  const gradients: SdpaGradients = attn.sdpaBackward(result.output, x, x, other, { isCausal: true, output: result.output, logsumexp: result.logsumexp });
+  const ofMask: Tensor | null = gradients.gradAttnMask;
+  ofMask?.toNested();
+  // @ts-expect-error: gradients have no weights
+  attn.sdpaBackward(x, x, x, x, { returnWeights: true });
   attn.sdpa({ data: new Uint16Array(4), dims: [2, 2], type: 'float16' }, x, x);
 
   const held: EngineTensor = attn.tensor([2, 3]).set([1, 2, 3, 4, 5, 6]);
@@ -50,6 +55,10 @@ export async function sample(): Promise<void> {
 
   const layer: MultiHeadAttention = attn.multiHeadAttention({ embedDim: 8, numHeads: 2, numKvHeads: 1, kdim: 4, vdim: 4, addBiasKv: true, addZeroAttn: true, batchFirst: false, bias: false });
   const both: MultiHeadAttentionResult = layer.forward(x, other, null, { keyPaddingMask: [true, false], attnMask: mask, isCausal: true, needWeights: true, averageAttnWeights: false });
+  layer.forward(x, null, null, { needGrad: true });
+  const { gradKey, gradState }: MultiHeadAttentionGradients = layer.backward(both.output);
+  gradKey?.data.fill(0);
+  gradState['out_proj.bias']?.toNested();
   const state: StateDict = layer.stateDict();
   layer.loadStateDict(state).loadStateDict({ in_proj_weight: [[1]], 'out_proj.weight': other }).free();
 

@@ -27,10 +27,18 @@ const LIMITS = ['is_causal', 'align', 'window_left', 'window_right'];
 export const SDPA_DESC = layout(['scale', 'softcap'], ['batch', 'num_heads', 'num_kv_heads', 'seq_len_q', 'seq_len_kv',
   'head_dim', 'head_dim_v', ...LIMITS, 'scores_stage', ...TENSORS, 'kv_lengths', 'alibi_batch_stride']);
 export const SDPA_DATA = layout([], ['query', 'key', 'value', 'alibi_slopes', 'out', 'weights', 'scores', 'logsumexp']);
+// The library fills in attn_sdpa_backward_desc from attn_sdpa_desc: only its size is needed here.
+export const SDPA_BACKWARD_DESC = { fields: {}, doubles: 16, size: 256 };
+export const SDPA_BACKWARD_DATA = layout([], ['query', 'key', 'value', 'alibi_slopes', 'out', 'logsumexp', 'grad_out',
+  'grad_query', 'grad_key', 'grad_value', 'grad_masks[0]', 'grad_masks[1]']);
 export const MHA_DESC = layout(['scale'], ['batch', 'num_heads', 'num_kv_heads', 'seq_len_q', 'seq_len_kv', 'embed_dim',
   'kdim', 'vdim', ...LIMITS, 'add_zero_attn', 'average_weights', ...TENSORS, 'rotary_dim', 'rotary_interleaved']);
-export const MHA_DATA = layout([], ['query', 'key', 'value', 'q_weight', 'k_weight', 'v_weight', 'out_weight', 'q_bias',
-  'k_bias', 'v_bias', 'out_bias', 'bias_k', 'bias_v', 'rotary_cos', 'rotary_sin', 'out', 'weights']);
+const MHA_TENSORS = ['query', 'key', 'value', 'q_weight', 'k_weight', 'v_weight', 'out_weight', 'q_bias', 'k_bias', 'v_bias',
+  'out_bias', 'bias_k', 'bias_v'];
+const MHA_FORWARD = [...MHA_TENSORS, 'rotary_cos', 'rotary_sin', 'out', 'weights'];
+export const MHA_DATA = layout([], MHA_FORWARD);
+export const MHA_BACKWARD_DATA = layout([], [...join(['forward'], MHA_FORWARD), 'grad_out', ...MHA_TENSORS.map((name) => `grad_${name}`),
+  'grad_masks[0]', 'grad_masks[1]']);
 export const ROTARY_DESC = layout([], ['batch', 'num_heads', 'seq_len', 'head_dim', 'rotary_dim', 'interleaved',
   'num_positions', 'table_batch', ...join(['x', 'out'], ['batch', 'head', 'row']), 'position_ids']);
 export const EXPLAIN_F64_TERMS = layout([], ['products', 'dots', 'scaled', 'softcapped', 'scores', 'shifted', 'exponentials',

@@ -1,4 +1,5 @@
 import { KvCache } from './cache.js';
+import { sdpaBackward } from './gradients.js';
 import { Heap, bytesOf, count, newArray } from './heap.js';
 import { MultiHeadAttention } from './layers.js';
 import * as operators from './operators.js';
@@ -121,6 +122,10 @@ export class Attention {
 
   rollout(weightsPerLayer, options) {
     return rollout(this.#living, weightsPerLayer, options);
+  }
+
+  sdpaBackward(gradOutput, query, key, value, options) {
+    return sdpaBackward(this.#living, gradOutput, query, key, value, options);
   }
 
   async sdpaAsync(query, key, value, options) {

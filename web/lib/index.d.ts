@@ -116,9 +116,10 @@ export class AttentionError extends Error {
   /**
    * `'memory'`: more memory than there is; `'unsupported'`: this engine or page cannot run what was asked for;
    * `'load'`: the `.wasm` could not be fetched or compiled; `'disposed'`: the engine, tensor or layer was given back;
-   * `'no-engine'`: no engine was created yet; `'internal'`: a fault of this library.
+   * `'no-engine'`: no engine was created yet; `'no-forward'`: `backward()` without a `forward(..., { needGrad: true })`
+   * before it; `'internal'`: a fault of this library.
    */
-  readonly code: 'memory' | 'unsupported' | 'load' | 'disposed' | 'no-engine' | 'internal';
+  readonly code: 'memory' | 'unsupported' | 'load' | 'disposed' | 'no-engine' | 'no-forward' | 'internal';
 }
 
 export interface SdpaOptions {
@@ -169,6 +170,21 @@ export interface SdpaResult<T extends FloatArray = FloatArray> {
   scores: Tensor<T> | null;
   /** [..., seqLenQ], or null; -Infinity where nothing is visible. */
   logsumexp: Tensor<T> | null;
+}
+
+export interface SdpaBackwardOptions extends Omit<SdpaOptions, 'returnWeights' | 'returnScores' | 'returnLogsumexp' | 'out'> {
+  /** What {@link Attention.sdpa} gave for these arguments, to save computing it once more: both or neither (`TypeError`). */
+  output?: TensorInput | null;
+  logsumexp?: TensorInput | null;
+}
+
+export interface SdpaGradients<T extends FloatArray = FloatArray> {
+  /** The shapes of `query`, `key` and `value`. */
+  gradQuery: Tensor<T>;
+  gradKey: Tensor<T>;
+  gradValue: Tensor<T>;
+  /** The shape of `attnMask`; null without one, and for a boolean one. */
+  gradAttnMask: Tensor<T> | null;
 }
 
 export interface AttentionSteps {
@@ -389,6 +405,22 @@ export class Attention {
   /** Keys and values that the engine holds from one call to the next, for decoding token by token. float32. */
   kvCache(options: KvCacheOptions): KvCache;
 
+  /**
+   * The gradients of {@link sdpa}: how a number changes with query, key, value and the additive mask, given how it changes
+   * with the output (`gradOutput`, shaped like the output). Options as they were for sdpa. With p the weights,
+   *
+   *     gradScores[i][j]   = p[i][j] * (gradOutput[i] . value[j] - gradOutput[i] . output[i])
+   *     gradProducts[i][j] = gradScores[i][j] * scale                     with softcap also * (1 - tanh(scale * q . k / softcap)^2)
+   *     gradQuery[i] = sum_j gradProducts[i][j] * key[j]                  gradValue[j] = sum_i p[i][j] * gradOutput[i]
+   *     gradKey[j]   = sum_i gradProducts[i][j] * query[i]                gradAttnMask = gradScores
+   *
+   * each summed over the axes on which its input was broadcast. p is computed anew from logsumexp, block by block (Dao 2023,
+   * FlashAttention-2, algorithm 2): memory grows with the sequence, not with its square, but for an attnMask of that size.
+   * Rows with nothing visible and keys outside the causal, window and length limits have gradient 0.
+   */
+  sdpaBackward(gradOutput: TensorInput, query: TensorInput, key: TensorInput, value: TensorInput,
+               options?: SdpaBackwardOptions | null): SdpaGradients;
+
   /** torch.nn.MultiheadAttention's twin. */
   multiHeadAttention(options: MultiHeadAttentionOptions): MultiHeadAttention;
 
@@ -508,6 +540,19 @@ export interface MultiHeadAttentionForwardOptions {
   needWeights?: boolean | null;
   /** Weights as the mean over the heads. Default true, as in PyTorch. */
   averageAttnWeights?: boolean | null;
+  /** Keep copies of what was given, for {@link MultiHeadAttention.backward}. Default false. */
+  needGrad?: boolean | null;
+}
+
+export interface MultiHeadAttentionGradients {
+  /** The shape of `query`. */
+  gradQuery: Tensor;
+  /** The shape of `key`; null where `key` was left out: its share is part of `gradQuery`. */
+  gradKey: Tensor | null;
+  /** The shape of `value`; null where `value` was left out: its share is part of what it defaulted to. */
+  gradValue: Tensor | null;
+  /** Of every parameter, under the names and with the shapes of {@link MultiHeadAttention.stateDict}. */
+  gradState: Record<string, Tensor>;
 }
 
 export interface MultiHeadAttentionResult {
@@ -537,6 +582,14 @@ export class MultiHeadAttention {
    */
   forward(query: TensorInput, key?: TensorInput | null, value?: TensorInput | null,
           options?: MultiHeadAttentionForwardOptions | null): MultiHeadAttentionResult;
+  /**
+   * The gradients of the last `forward(..., { needGrad: true })`, given that of its output (`gradOutput`, shaped like it):
+   * with respect to query, key, value and every parameter. May be called again, with another `gradOutput`. What forward
+   * computed on its way is computed once more, so that a forward call with `needGrad` keeps nothing but its arguments;
+   * weights that were asked for have no gradient of their own. AttentionError `'no-forward'` where there was no such
+   * call, or other parameters were loaded since.
+   */
+  backward(gradOutput: TensorInput): MultiHeadAttentionGradients;
   /** Copies of the parameters; float64 if the state that was loaded last had float64 in it. */
   stateDict(): Record<string, Tensor>;
   /**

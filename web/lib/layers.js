@@ -1,4 +1,4 @@
-import { MHA_DATA, MHA_DESC } from './abi.js';
+import { MHA_BACKWARD_DATA, MHA_DATA, MHA_DESC } from './abi.js';
 import { Heap, bytesOf, count } from './heap.js';
 import { rotaryTables } from './operators.js';
 import { mulberry32, normal, uniform } from './random.js';
@@ -12,7 +12,7 @@ const OPTIONS = {
   addZeroAttn: false, batchFirst: true, rotary: null, state: null, seed: 0,
 };
 const ROTARY = { theta: 10000, dim: null, interleaved: false };
-const FORWARD = { keyPaddingMask: null, attnMask: null, isCausal: false, needWeights: true, averageAttnWeights: true };
+const FORWARD = { keyPaddingMask: null, attnMask: null, isCausal: false, needWeights: true, averageAttnWeights: true, needGrad: false };
 
 // The parameters under PyTorch's names, in its order: { name: { shape, start, draw } }. start counts elements from the
 // first parameter; `parts` says where the C fields begin.
@@ -43,6 +43,20 @@ function parameters({ embedDim, kvDim, kdim, vdim, bias, addBiasKv }) {
   return { all, parts, length: start };
 }
 
+// keep(call): the call with copies of its tensors, one for each, so that backward() sees what forward() saw.
+function keep(call) {
+  const copies = new Map();
+  const copy = (tensor) => {
+    if (tensor && !copies.has(tensor)) {
+      const data = tensor.read().slice();
+      copies.set(tensor, { ...tensor, pointer: 0, read: () => data });
+    }
+    return tensor && copies.get(tensor);
+  };
+  const { q, k, v, attnMask, padding } = call;
+  return { ...call, q: copy(q), k: copy(k), v: copy(v), attnMask: copy(attnMask), padding: copy(padding) };
+}
+
 export class MultiHeadAttention {
   #heap;
   #options;
@@ -50,6 +64,7 @@ export class MultiHeadAttention {
   #f32 = 0; // the parameters in float32, one after the other
   #f64 = 0; // ... in float64, from the first float64 call on
   #exact = null; // a state that was given in float64: { name: Float64Array }
+  #graph = null; // the last forward call with needGrad, for backward()
   #angles = null; // of the rotary embedding, for the longest sequence so far: arguments [cos, sin]
 
   constructor(heap, options) {
@@ -148,15 +163,16 @@ export class MultiHeadAttention {
       ? Object.fromEntries(given.map(([name, tensor]) => [name, Float64Array.from(tensor.read())])) : null;
     for (const [name, tensor] of given) this.#view('f32', this.#f32, name).set(tensor.read());
     this.#exact = exact;
+    this.#graph = null;
     heap.free(this.#f64);
     this.#f64 = 0;
     return this;
   }
 
-  forward(query, key, value, options) {
-    const heap = this.#living();
+  // What forward() is given, checked.
+  #read(query, key, value, o) {
+    const heap = this.#heap;
     const { embedDim, numHeads, numKvHeads, kdim, vdim, batchFirst, addBiasKv, addZeroAttn, rotary } = this.#options;
-    const o = readOptions(options, 'options', FORWARD);
     const q = argument(heap, query, 'query');
     const k = key == null || key === query ? q : argument(heap, key, 'key');
     const v = value == null || value === key ? k : value === query ? q : argument(heap, value, 'value');
@@ -213,30 +229,88 @@ export class MultiHeadAttention {
       rotary_interleaved: +(rotary?.interleaved ?? false),
     };
     const angles = rotary ? this.#tables(Math.max(seq_len_q, seq_len_kv)) : [];
-    const outShape = [...q.shape];
     const weightsShape = [...(batched ? [batch] : []), ...(o.averageAttnWeights ? [] : [numHeads]), seq_len_q, seq_len_kv + addBiasKv + addZeroAttn];
-    const needWeights = flag(o.needWeights, 'needWeights');
+    const roles = { query: 'query', key: key == null ? 'query' : 'key' };
+    roles.value = value == null ? roles.key : 'value';
+    return { q, k, v, type, attnMask, padding, angles, fields, sizes: [batch, numHeads, seq_len_q, seq_len_kv, embedDim], weightsShape, roles };
+  }
 
-    return heap.scope((scope) => {
-      const desc = scope.take(MHA_DESC.size);
+  // load(scope, call) -> [desc, the fields of MHA_DATA that are inputs]
+  #load(scope, { q, k, v, type, attnMask, padding, angles, fields, sizes }) {
+    const heap = this.#heap;
+    const desc = scope.take(MHA_DESC.size);
+    const inputs = Object.fromEntries(Object.keys(MHA_DATA.fields).map((name) => [name, 0]));
+    Object.assign(inputs, this.#partsFrom(type, type === 'f64' ? this.#doubles() : this.#f32));
+    angles.forEach((table, i) => { inputs[['rotary_cos', 'rotary_sin'][i]] = scope.put(table, type); });
+    Object.assign(inputs, { query: scope.put(q, type), key: scope.put(k, type), value: scope.put(v, type) });
+    const masks = { 'masks[0]': maskFields(scope, attnMask, type, attnMask?.fields), 'masks[1]': maskFields(scope, padding, type, padding?.fields) };
+    scope.fill();
+    heap.call('attn_mha_desc_init', desc, ...sizes);
+    heap.write(desc, MHA_DESC, { ...fields, ...masks });
+    return [desc, inputs];
+  }
+
+  // The parameters' C fields, where the first one is at base.
+  #partsFrom(type, base) {
+    return Object.fromEntries(Object.entries(this.#parameters.parts).map(([field, start]) => [field, base + start * (type === 'f64' ? 8 : 4)]));
+  }
+
+  forward(query, key, value, options) {
+    const heap = this.#living();
+    const o = readOptions(options, 'options', FORWARD);
+    const call = this.#read(query, key, value, o);
+    const { q, type, weightsShape } = call;
+    const needWeights = flag(o.needWeights, 'needWeights');
+    const needGrad = flag(o.needGrad, 'needGrad');
+    const result = heap.scope((scope) => {
       const data = scope.take(MHA_DATA.size);
-      const out = scope.takeTensor(outShape, type, 'output');
+      const out = scope.takeTensor(q.shape, type, 'output');
       const weights = needWeights ? scope.takeTensor(weightsShape, type, 'weights') : 0;
-      const inputs = Object.fromEntries(Object.keys(MHA_DATA.fields).map((name) => [name, 0]));
-      const base = type === 'f64' ? this.#doubles() : this.#f32;
-      for (const [field, start] of Object.entries(this.#parameters.parts)) inputs[field] = base + start * (type === 'f64' ? 8 : 4);
-      angles.forEach((table, i) => { inputs[['rotary_cos', 'rotary_sin'][i]] = scope.put(table, type); });
-      Object.assign(inputs, { query: scope.put(q, type), key: scope.put(k, type), value: scope.put(v, type), out, weights });
-      fields['masks[0]'] = maskFields(scope, attnMask, type, attnMask?.fields);
-      fields['masks[1]'] = maskFields(scope, padding, type, padding?.fields);
-      scope.fill();
-      heap.call('attn_mha_desc_init', desc, batch, numHeads, seq_len_q, seq_len_kv, embedDim);
-      heap.write(desc, MHA_DESC, fields);
-      heap.write(data, MHA_DATA, inputs);
+      const [desc, inputs] = this.#load(scope, call);
+      heap.write(data, MHA_DATA, { ...inputs, out, weights });
       run(heap, scope, `attn_mha_${type}`, type, desc, data);
       return {
-        output: new Tensor(heap.copy(type, out, count(outShape)), outShape),
+        output: new Tensor(heap.copy(type, out, count(q.shape)), [...q.shape]),
         weights: weights ? new Tensor(heap.copy(type, weights, count(weightsShape)), weightsShape) : null,
+      };
+    });
+    if (needGrad) this.#graph = keep(call);
+    return result;
+  }
+
+  backward(gradOutput) {
+    const heap = this.#living();
+    const call = this.#graph;
+    if (!call) throw new AttentionError('no-forward', 'backward(): call forward(..., { needGrad: true }) first');
+    const { q, k, v, type, roles } = call;
+    const gradOut = argument(heap, gradOutput, 'gradOutput');
+    commonType({ name: 'the tensors of forward()', type }, gradOut);
+    if (`${gradOut.shape}` !== `${q.shape}`) throw wrongSize('gradOutput', `shape [${q.shape.join(', ')}]`, `[${gradOut.shape.join(', ')}]`);
+    const { all, length } = this.#parameters;
+
+    return heap.scope((scope) => {
+      const data = scope.take(MHA_BACKWARD_DATA.size);
+      const grad_out = scope.put(gradOut, type);
+      const base = scope.takeTensor([length], type, 'gradState');
+      const places = {};
+      for (const [role, tensor] of Object.entries({ query: q, key: k, value: v }))
+        places[role] = roles[role] === role ? scope.takeTensor(tensor.shape, type, role) : places[roles[role]];
+      const [desc, forward] = this.#load(scope, call);
+      const gradients = { ...places, ...this.#partsFrom(type, base) };
+      const zeros = Object.fromEntries(Object.keys(MHA_BACKWARD_DATA.fields).map((field) => [field, 0]));
+      heap.write(data, MHA_BACKWARD_DATA, {
+        ...zeros, forward, grad_out,
+        ...Object.fromEntries(Object.entries(gradients).map(([name, pointer]) => [`grad_${name}`, pointer])),
+      });
+      run(heap, scope, `attn_mha_backward_${type}`, type, desc, data);
+
+      const result = (role, { shape }) => (roles[role] === role ? new Tensor(heap.copy(type, places[role], count(shape)), [...shape]) : null);
+      const parameter = ({ shape, start }) => new Tensor(heap.copy(type, base + start * (type === 'f64' ? 8 : 4), count(shape)), [...shape]);
+      return {
+        gradQuery: result('query', q),
+        gradKey: result('key', k),
+        gradValue: result('value', v),
+        gradState: Object.fromEntries(Object.entries(all).map(([name, tensor]) => [name, parameter(tensor)])),
       };
     });
   }
@@ -245,7 +319,7 @@ export class MultiHeadAttention {
     this.#heap.free(this.#f32);
     this.#heap.free(this.#f64);
     this.#f32 = this.#f64 = 0;
-    this.#exact = null;
+    this.#exact = this.#graph = null;
   }
 
   [DISPOSE]() {

@@ -83,7 +83,8 @@ function readOut(heap, out, type, shape, inputs) {
   return pointer;
 }
 
-// prepare(...) -> { name, type, shape, stream, load(scope) -> [desc, data], collect() -> result }: everything but running it.
+// prepare(...) -> { name, type, shape, shapes (of the outputs), tensors (arguments), stream, load(scope) -> [desc, data],
+// collect() -> result }: everything but running it.
 // given: the element type, where the tensors do not decide it alone.
 export function prepare(heap, query, key, value, options, { mayStream = false, type: given = null } = {}) {
   const o = readOptions(options, 'options', OPTIONS);
@@ -177,7 +178,7 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
   const held = [query, key, value, o.attnMask, o.alibiSlopes, o.out].filter((tensor) => tensor?.[LOCATE]);
   const recheck = () => held.forEach((tensor) => tensor[LOCATE](heap, 'tensor in use'));
   const shape = { batch, num_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v };
-  return { name: `attn_sdpa_${type}`, type, shape, stream, load, collect, recheck };
+  return { name: `attn_sdpa_${type}`, type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
 }
 
 // From here on, keys and values of the caller's are copied in one head at a time, while the last copy is still in the
