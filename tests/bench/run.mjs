@@ -18,7 +18,7 @@ const USAGE = `bench: our attention against other engines; results also go to bu
   --sweep            every head_dim to 256 and length to 300: which are more than 2 × below their neighbours?
   --long             32,768 and 65,536 tokens, causal
   --native           against onnxruntime-node, in processes of its own
-  --markdown         print the tables of the last run for the README`;
+  --markdown         print the tables of the last run of all rows, for the README`;
 
 const NODE_AT_LEAST = 24;
 const OUT = new URL('../../build/bench/', import.meta.url);
@@ -80,12 +80,13 @@ async function measureIn(place, { rows, everyRow, variants, mode, clock }) {
   const measurement = {
     engine: nodeEngine(), clock: place === 'node' ? clock : 'wall', mode, machine: machine(), load: [load()], flopFormula: FORMULA, rows: [],
   };
+  const file = everyRow ? place : `${place}-rows`; // what --markdown prints is not overwritten by a glance at some rows
   say(`\n${place}: ${rows.length} rows\n${headText()}`);
   const onResult = (result) => {
     measurement.rows.push(result);
     measurement.load.push(load());
     say(rowText(result));
-    save(place, measurement); // what is measured stays, whatever happens next
+    save(file, measurement); // what is measured stays, whatever happens next
   };
   if (place === 'chromium') {
     const { measureInChromium } = await import('./chromium.mjs');
@@ -98,7 +99,7 @@ async function measureIn(place, { rows, everyRow, variants, mode, clock }) {
       say(extraText(measurement));
     }
   }
-  save(place, measurement);
+  save(file, measurement);
   say(`\n${summary(measurement)}`);
 }
 
