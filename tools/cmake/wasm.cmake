@@ -9,7 +9,7 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${exports_file})
 # Measured and left out: -flto makes the modules up to a tenth larger when gzipped, and gains nothing: the kernels
 # are inlined already.
 set(module_link_options
-    -O3
+    -Oz                         # the linker's own inlining makes larger modules, no faster ones
     --no-entry                  # a library: there is no main
     -sMODULARIZE                # a factory, so that two engines can live side by side
     -sEXPORT_ES6                # ... exported by an ES module that finds its .wasm by new URL()
