@@ -19,8 +19,6 @@
 #define TASK_ROWS (8 * TILE_ROWS)
 /* Up to here packing would cost more than it gives. */
 #define FEW_ROWS 4
-/* Below this many products, waking a thread costs more than it saves. */
-#define THREAD_WORK (1 << 19)
 
 typedef struct linear_call {
     int32_t rows, in_dim, out_dim;

@@ -7,10 +7,6 @@ const char *attn_variant(void) {
     return ATTN_VARIANT;
 }
 
-/* Below this many products of one query and one key element, waking a thread costs more than it
- * saves. Measured: TODO */
-#define THREAD_WORK (1 << 20)
-
 /* A call ready to run, but for its workspace, and how many bytes that takes. A call without a row
  * has no task. *threads becomes NULL where the work is too small to share. */
 static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,

@@ -27,9 +27,6 @@
 #define BLOCK_Q 64
 #define BLOCK_KV 60
 #define MAX_PANELS (BLOCK_Q / PANEL)
-/* Below this many products of one query and one key element, waking a thread costs more than it
- * saves. */
-#define THREAD_WORK (1 << 19)
 
 /* Tasks of one kind: they write the gradients `which` (bits 1 << GRAD_...). Each is a part of the
  * call, or of such a part a run of query blocks or of key blocks. */

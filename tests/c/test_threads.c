@@ -87,7 +87,7 @@ TEST(a_pool_gives_the_bits_of_one_thread) {
         CHECK_STATUS(attn_threads_create(count, &threads), ATTN_OK);
         CHECK(attn_threads_count(threads) == count);
         every_task_runs_once(threads);
-        sdpa_gives_the_same_bits(threads, 3, 200, 1);
+        sdpa_gives_the_same_bits(threads, 3, 300, 1);
         sdpa_gives_the_same_bits(threads, 1, 600, 0);
         sdpa_gives_the_same_bits(threads, 1, 5, 1);
         attn_threads_destroy(threads);
