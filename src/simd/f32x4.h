@@ -33,20 +33,6 @@
 #define ATTN_VARIANT "scalar"
 #endif
 
-SIMD_INLINE f32x4 f32x4_load_n(const float *p, int n) {
-    float lanes[4] = {0, 0, 0, 0};
-    for (int l = 0; l < n; l++)
-        lanes[l] = p[l];
-    return f32x4_load(lanes);
-}
-
-SIMD_INLINE void f32x4_store_n(float *p, f32x4 a, int n) {
-    float lanes[4];
-    f32x4_store(lanes, a);
-    for (int l = 0; l < n; l++)
-        p[l] = lanes[l];
-}
-
 /* (a0 + a2) + (a1 + a3) */
 SIMD_INLINE float f32x4_sum(f32x4 a) {
     float lanes[4];

@@ -107,6 +107,20 @@ SIMD_INLINE f32x4 f32x4_shift_exponent(f32x4 a) {
     return a;
 }
 
+SIMD_INLINE f32x4 f32x4_load_n(const float *p, int n) {
+    float lanes[4] = {0, 0, 0, 0};
+    for (int l = 0; l < n; l++)
+        lanes[l] = p[l];
+    return f32x4_load(lanes);
+}
+
+SIMD_INLINE void f32x4_store_n(float *p, f32x4 a, int n) {
+    float lanes[4];
+    f32x4_store(lanes, a);
+    for (int l = 0; l < n; l++)
+        p[l] = lanes[l];
+}
+
 SIMD_INLINE mask4 mask4_and(mask4 a, mask4 b) {
     for (int l = 0; l < 4; l++)
         a.lane[l] &= b.lane[l];

@@ -67,6 +67,33 @@ SIMD_INLINE f32x4 f32x4_shift_exponent(f32x4 a) {
     return wasm_i32x4_shl(a, 23);
 }
 
+SIMD_INLINE f32x4 f32x4_load_n(const float *p, int n) {
+    switch (n) {
+    case 0:
+        return f32x4_zero();
+    case 1:
+        return wasm_v128_load32_zero(p);
+    case 2:
+        return wasm_v128_load64_zero(p);
+    default:
+        return wasm_v128_load32_lane(p + 2, wasm_v128_load64_zero(p), 2);
+    }
+}
+SIMD_INLINE void f32x4_store_n(float *p, f32x4 a, int n) {
+    switch (n) {
+    case 0:
+        return;
+    case 1:
+        wasm_v128_store32_lane(p, a, 0);
+        return;
+    case 2:
+        wasm_v128_store64_lane(p, a, 0);
+        return;
+    default:
+        wasm_v128_store64_lane(p, a, 0);
+        wasm_v128_store32_lane(p + 2, a, 2);
+    }
+}
 SIMD_INLINE mask4 mask4_and(mask4 a, mask4 b) {
     return wasm_v128_and(a, b);
 }
