@@ -108,7 +108,11 @@ static void run_task(void *context, int32_t task, int32_t thread) {
 
     for (int32_t b = first / DECODE_KEYS * DECODE_KEYS; b < end; b += DECODE_KEYS) {
         const int32_t block = max32(b, first), block_keys = min32(b + DECODE_KEYS, end) - block;
-        if (finds_tiny(&key, block, block_keys, key_limit, 0, first, end) && key.largest > 0.0f) {
+        const bool found = finds_tiny(&key, block, block_keys, key_limit, 0, first, end);
+        /* Infinity times a tiny number is infinity, times one that was cut to 0 it would be NaN. */
+        if (found && largest_f32(rows, head_dim, queries, head_dim) == INFINITY)
+            key.largest = 0.0f;
+        if (found && key.largest > 0.0f) {
             rescale_f32(1, &key.largest, key.exponent, 0x1p-126f, &key.largest);
             key.cut = key.largest * TINY_CUT;
             rescale_f32(rows * head_dim, queries, -key.exponent, 0x1p-126f, queries);

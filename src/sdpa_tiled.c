@@ -260,6 +260,10 @@ static void settle_factors(task *t) {
         largest_f32(t->end - t->first, head_dim, t->key + t->first * desc->key.row, desc->key.row);
     if (largest == 0.0f || largest == INFINITY)
         return;
+    /* Infinity times a tiny number is infinity, times one that was cut to 0 it would be NaN. */
+    for (int32_t n = 0; n < t->num_panels; n++)
+        if (largest_f32(head_dim, PANEL, t->queries + n * PANEL * head_dim, PANEL) == INFINITY)
+            return;
     t->key_exponent = rescale_exponent(largest, 0);
     rescale_f32(1, &largest, t->key_exponent, 0x1p-126f, &largest);
     t->key_cut = largest * TINY_CUT;
