@@ -266,7 +266,7 @@ attn_status attn_linear_backward_f32(int32_t rows, int32_t in_dim, int32_t out_d
     if (status != ATTN_OK || first == end)
         return status;
 
-    if ((double)rows * in_dim * out_dim < THREAD_WORK)
+    if (2.0 * rows * in_dim * out_dim < THREAD_WORK)
         threads = NULL;
     const int32_t tasks = num_x_tasks(&c) + num_w_tasks(&c);
     if (rows <= FEW_ROWS) {

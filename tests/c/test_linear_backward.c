@@ -234,6 +234,12 @@ TEST(agrees_with_float64_over_several_blocks_of_rows) {
         run_case(rows[n % 5], n < 5 ? 20 : 70, n < 5 ? 55 : 30, 0, n >= 5, false, 100 + n);
 }
 
+TEST(threads_change_no_bit) {
+    run_case(390, 170, 150, 0, true, false, 200);
+    run_case(200, 300, 150, 0, false, false, 201);
+    run_case(4, 2100, 2000, 0, false, false, 202);
+}
+
 TEST(both_refuse_with_the_right_status_and_write_nothing) {
     static const float in32[64] = {0};
     static const double in64[64] = {0};
@@ -301,6 +307,7 @@ int main(void) {
     RUN(no_rows_give_gradients_of_zero);
     RUN(agrees_with_float64_around_every_edge_of_the_tiles);
     RUN(agrees_with_float64_over_several_blocks_of_rows);
+    RUN(threads_change_no_bit);
     RUN(both_refuse_with_the_right_status_and_write_nothing);
     attn_threads_destroy(pool);
     return check_summary();
