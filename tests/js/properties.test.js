@@ -155,7 +155,15 @@ function agrees(attn, call) {
 }
 
 // Calls that failed once, as fast-check shrank them.
-const FOUND = {};
+const plain = {
+  seed: 0, batch: 1, numKvHeads: 1, group: 1, seqLenQ: 1, seqLenKv: 1, headDim: 1, headDimV: 1, query: 'ordinary', key: 'ordinary', value: 'ordinary',
+  scale: null, softcap: 0, isCausal: false, causalAlign: 'top-left', window: null, mask: 'none', alibi: false, kvLengths: false,
+};
+const FOUND = {
+  'the weight of a key that is not seen is 0 in a row of NaN, too': { ...plain, seqLenQ: 9, seqLenKv: 4, headDim: 17, query: 'infinite', isCausal: true },
+  'an infinite query makes infinity of tiny keys, not NaN': { ...plain, seqLenQ: 27, headDim: 7, query: 'infinite', key: 'mixed' },
+  'an infinite query makes infinity of tiny keys, not NaN, when there are few queries': { ...plain, seed: 40, seqLenQ: 2, headDim: 8, query: 'infinite', key: 'mixed' },
+};
 
 for (const [name, call] of Object.entries(FOUND)) eachVariant(`found: ${name}`, (attn) => agrees(attn, call));
 
