@@ -111,6 +111,59 @@ eachVariant('additive attention takes no memory for every query, key and column'
   assert.ok(attn.memoryBytes - before < 4 * seqLenQ * seqLenKv * dim / 4, `${attn.memoryBytes - before} bytes more`);
 });
 
+// The slope of the loss sum(gradOutput * output) along one element, by differences in float64.
+function slope(attn, inputs, options, gradOutput, data, at) {
+  const loss = () => dot(Array.from(attn.scoreAttention(...inputs, options).output.data), gradOutput.data);
+  const h = 1e-5;
+  const was = data[at];
+  data[at] = was + h;
+  const above = loss();
+  data[at] = was - h;
+  const below = loss();
+  data[at] = was;
+  return (above - below) / (2 * h);
+}
+
+eachVariant('gradients of every score are the slopes of the loss', (attn) => {
+  const next = random(25);
+  for (const score of ['dot', 'scaled-dot', 'general', 'additive', 'concat'])
+    for (const projected of [false, true]) {
+      const f64 = (...shape) => tensor(shape, next, Float64Array);
+      const [query, key, value] = [f64(2, 3, 4), f64(2, 5, 4), f64(2, 5, 2)];
+      const options = { score, attnMask: f64(3, 5), kvLengths: [5, 3], softcap: projected ? 2 : 0, scale: -0.75 };
+      const [cq, ck] = projected ? [3, score === 'general' || score === 'concat' ? 2 : 3] : [4, 4];
+      if (projected) Object.assign(options, { wQuery: f64(cq, 4), wKey: f64(ck, 4) });
+      if (score === 'general') options.w = f64(cq, ck);
+      if (score === 'concat') options.w = f64(6, cq + ck);
+      if (score === 'concat' || (score === 'additive' && projected)) options.v = f64(score === 'concat' ? 6 : cq);
+      const inputs = [query, key, value];
+      const gradOutput = f64(2, 3, 2);
+      const gradients = attn.scoreAttentionBackward(gradOutput, ...inputs, options);
+      const named = { gradQuery: query, gradKey: key, gradValue: value, gradWQuery: options.wQuery, gradWKey: options.wKey, gradW: options.w, gradV: options.v, gradAttnMask: options.attnMask };
+      assert.deepEqual(Object.keys(gradients).sort(), [...Object.keys(named), 'gradScale'].sort());
+      for (const [name, tensor] of Object.entries(named)) {
+        if (!tensor) { assert.equal(gradients[name], null, `${name} of ${score}`); continue; }
+        assert.deepEqual(gradients[name].shape, tensor.shape);
+        const slopes = Array.from(tensor.data, (_, at) => slope(attn, inputs, options, gradOutput, tensor.data, at));
+        near(gradients[name].data, slopes, 1e-8, `${name} of ${score}`);
+      }
+      const scale = { get 0() { return options.scale; }, set 0(x) { options.scale = x; } };
+      near([gradients.gradScale], [slope(attn, inputs, options, gradOutput, scale, 0)], 1e-8, `gradScale of ${score}`);
+      // float32, with the same numbers; and where the scale is 0 it still has a slope.
+      const single = (x) => x?.data ? { data: Float32Array.from(x.data), shape: x.shape } : x;
+      const singles = Object.fromEntries(Object.entries(options).map(([name, x]) => [name, single(x)]));
+      const rounded = attn.scoreAttentionBackward(single(gradOutput), ...inputs.map(single), singles);
+      for (const [name, tensor] of Object.entries(named))
+        if (tensor) {
+          assert.ok(rounded[name].data instanceof Float32Array, name);
+          near(rounded[name].data, gradients[name].data, 1e-5, `float32 ${name} of ${score}`);
+        }
+      const none = { ...options, scale: 0 };
+      const zero = { get 0() { return none.scale; }, set 0(x) { none.scale = x; } };
+      near([attn.scoreAttentionBackward(gradOutput, ...inputs, none).gradScale], [slope(attn, inputs, none, gradOutput, zero, 0)], 1e-8, `gradScale of ${score} at 0`);
+    }
+});
+
 const rows = [[1, 2], [3, 4]];
 const REFUSED = [
   [(a) => a.scoreAttention(rows, rows, rows), TypeError, /^score: expected 'dot', 'scaled-dot'/],
@@ -129,6 +182,9 @@ const REFUSED = [
   [(a) => a.scoreAttention(rows, rows, [[1]], { score: 'additive' }), RangeError, /^value\.shape\[0\]: /],
   [(a) => a.scoreAttention([1, 2], rows, rows, { score: 'additive' }), RangeError, /^query: expected rank 4/],
   [(a) => a.scoreAttention(rows, rows, rows, { score: 'additive', v: { data: new Float64Array(2), shape: [2] }, wQuery: { data: new Float32Array(4), shape: [2, 2] } }), TypeError, /^v: expected float32 as wQuery/],
+  [(a) => a.scoreAttentionBackward(rows, rows, rows, rows, { score: 'dot', returnWeights: true }), TypeError, /returnWeights: no such option/],
+  [(a) => a.scoreAttentionBackward([[1]], rows, rows, rows, { score: 'dot' }), RangeError, /^gradOutput: expected shape \[2, 2\]/],
+  [(a) => a.scoreAttentionBackward([[1]], rows, rows, rows, { score: 'additive' }), RangeError, /^gradOutput: expected shape \[2, 2\]/],
   [(a) => a.explain(rows, rows, rows), TypeError, /^row: expected an integer, got undefined/],
   [(a) => a.explain(rows, rows, rows, { row: 2 }), RangeError, /^row: expected an integer from 0 to 1, got 2/],
   [(a) => a.explain(rows, rows, rows, { row: 0, head: 1 }), RangeError, /^head: /],

@@ -3,7 +3,7 @@ import { sdpaBackward } from './gradients.js';
 import { Heap, bytesOf, count, newArray } from './heap.js';
 import { MultiHeadAttention } from './layers.js';
 import * as operators from './operators.js';
-import { scoreAttention } from './scores.js';
+import { scoreAttention, scoreAttentionBackward } from './scores.js';
 import { explain, headStatistics, rollout } from './weights.js';
 import { sdpa, sdpaAsync } from './sdpa.js';
 import { argument, rank, size } from './shapes.js';
@@ -110,6 +110,10 @@ export class Attention {
 
   scoreAttention(query, key, value, options) {
     return scoreAttention(this.#living, query, key, value, options);
+  }
+
+  scoreAttentionBackward(gradOutput, query, key, value, options) {
+    return scoreAttentionBackward(this.#living, gradOutput, query, key, value, options);
   }
 
   explain(query, key, value, options) {

@@ -10,12 +10,13 @@ import { Tensor } from './tensor.js';
 const { returnWeights, returnScores, returnLogsumexp, out, ...INPUTS } = FORWARD;
 const OPTIONS = { ...INPUTS, output: null, logsumexp: null };
 
-export function sdpaBackward(heap, gradOutput, query, key, value, options) {
+// special: of another score, see scores.js. { type, open(scope) -> { forward, backward }, both called like run() }.
+export function sdpaBackward(heap, gradOutput, query, key, value, options, special = { type: null, open: () => ({ forward: run, backward: run }) }) {
   const { output, logsumexp, ...forward } = readOptions(options, 'options', OPTIONS);
   if (!output !== !logsumexp) throw wrongKind(output ? 'logsumexp' : 'output', 'both output and logsumexp, or neither', null);
   const given = { gradOutput, ...(output && { output, logsumexp }) };
   const args = Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, argument(heap, tensor, name)]));
-  const type = commonType(argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value'), ...Object.values(args));
+  const type = special.type ?? commonType(argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value'), ...Object.values(args));
   const { name, shape, shapes, tensors, load } = prepare(heap, query, key, value, { ...forward, returnLogsumexp: true }, { type });
   const expected = { gradOutput: shapes.out, output: shapes.out, logsumexp: shapes.logsumexp };
   for (const [argName, tensor] of Object.entries(args))
@@ -25,6 +26,7 @@ export function sdpaBackward(heap, gradOutput, query, key, value, options) {
 
   return heap.scope((scope) => {
     const pointers = Object.fromEntries(Object.entries(args).map(([argName, tensor]) => [argName, scope.put(tensor, type)]));
+    const { forward: attend, backward } = special.open(scope);
     const gradients = {};
     const take = (field, tensor) => {
       if (tensor && tensor.type !== 'bool' && count(tensor.shape)) gradients[field] = [scope.takeTensor(tensor.shape, type, tensor.name), tensor];
@@ -34,7 +36,7 @@ export function sdpaBackward(heap, gradOutput, query, key, value, options) {
     take('grad_value', v);
     take('grad_masks[0]', attnMask);
     const [desc, data] = load(scope);
-    if (!output) run(heap, scope, name, type, desc, data);
+    if (!output) attend(heap, scope, name, type, desc, data);
 
     const backwardDesc = scope.take(SDPA_BACKWARD_DESC.size);
     const backwardData = scope.take(SDPA_BACKWARD_DATA.size);
@@ -48,7 +50,7 @@ export function sdpaBackward(heap, gradOutput, query, key, value, options) {
       for (const [pointer, tensor] of Object.values(gradients)) heap.view(type, pointer, count(tensor.shape)).fill(0);
     heap.call('attn_sdpa_backward_desc_init', backwardDesc, desc);
     heap.write(backwardData, SDPA_BACKWARD_DATA, results);
-    run(heap, scope, `attn_sdpa_backward_${type}`, type, backwardDesc, backwardData);
+    backward(heap, scope, `attn_sdpa_backward_${type}`, type, backwardDesc, backwardData);
 
     const result = (field, tensor) => new Tensor(heap.copy(type, gradients[field]?.[0] ?? 0, count(tensor.shape)), [...tensor.shape]);
     return {

@@ -229,6 +229,21 @@ export interface ScoreAttentionOptions extends SdpaOptions {
   scale?: number | null;
 }
 
+/** Each in the shape of what it belongs to, null where that was not given. */
+export interface ScoreAttentionGradients<T extends FloatArray = FloatArray> {
+  gradQuery: Tensor<T>;
+  gradKey: Tensor<T>;
+  gradValue: Tensor<T>;
+  gradWQuery: Tensor<T> | null;
+  gradWKey: Tensor<T> | null;
+  gradW: Tensor<T> | null;
+  gradV: Tensor<T> | null;
+  /** Of `scale`, given or not. */
+  gradScale: number;
+  /** Null also for a boolean mask. */
+  gradAttnMask: Tensor<T> | null;
+}
+
 export interface ExplainOptions extends Pick<SdpaOptions,
     'attnMask' | 'isCausal' | 'causalAlign' | 'scale' | 'softcap' | 'window' | 'alibiSlopes' | 'kvLengths'> {
   /** The query row, 0 ... seqLenQ - 1, of this head and batch element (default 0). */
@@ -367,6 +382,14 @@ export class Attention {
    * times `scale`. Additive and concat take memory seqLenQ + seqLenKv, never their product times attnDim.
    */
   scoreAttention(query: TensorInput, key: TensorInput, value: TensorInput, options: ScoreAttentionOptions): SdpaResult;
+
+  /**
+   * How a loss changes with every input and parameter of {@link scoreAttention}, given how it changes with the output
+   * (`gradOutput`, shaped like the output): the chain rule through projections, score, softmax and mean. Options as they were
+   * for scoreAttention. The gradients of additive scores are computed in float64, whatever the tensors are.
+   */
+  scoreAttentionBackward(gradOutput: TensorInput, query: TensorInput, key: TensorInput, value: TensorInput,
+                         options: Omit<ScoreAttentionOptions, 'returnWeights' | 'returnScores' | 'returnLogsumexp' | 'out'>): ScoreAttentionGradients;
 
   /**
    * Every term of one query row of {@link sdpa}, with true numbers: in float64 whatever the tensors are, and to the last bit

@@ -16,6 +16,17 @@ function result(heap, shape, type, call) {
   });
 }
 
+// The struct attn_exec for attn_linear_f32 or attn_linear_backward_f32.
+function linearExec(heap, scope, name, sizes) {
+  const bytes = scope.take(4);
+  heap.call(`${name}_workspace`, ...sizes, heap.threads, bytes);
+  const workspace_bytes = heap.view('u32', bytes, 1)[0];
+  const exec = scope.take(EXEC.size);
+  const workspace = workspace_bytes && scope.take(workspace_bytes);
+  heap.write(exec, EXEC, { threads: heap.threads, workspace, workspace_bytes, first_task: 0, num_tasks: 0 });
+  return exec;
+}
+
 export function linear(heap, x, weight, bias) {
   const input = argument(heap, x, 'x');
   const w = argument(heap, weight, 'weight');
@@ -31,17 +42,28 @@ export function linear(heap, x, weight, bias) {
     size(b, 1, outDim, 'outDim of weight');
   }
   const shape = [...input.shape.slice(0, -1), outDim];
-  const rows = count(shape) / outDim;
+  const sizes = [count(shape) / outDim, inDim, outDim];
   return result(heap, shape, type, (scope, y) => {
-    const args = [`attn_linear_${type}`, rows, inDim, outDim, scope.put(input, type), inDim, scope.put(w, type), b ? scope.put(b, type) : 0, y, outDim];
-    if (type === 'f64') return args;
-    const bytes = scope.take(4);
-    heap.call('attn_linear_f32_workspace', rows, inDim, outDim, heap.threads, bytes);
-    const workspace_bytes = heap.view('u32', bytes, 1)[0];
-    const exec = scope.take(EXEC.size);
-    const workspace = workspace_bytes && scope.take(workspace_bytes);
-    heap.write(exec, EXEC, { threads: heap.threads, workspace, workspace_bytes, first_task: 0, num_tasks: 0 });
-    return [...args, exec];
+    const args = [...sizes, scope.put(input, type), inDim, scope.put(w, type), b ? scope.put(b, type) : 0, y, outDim];
+    if (type === 'f32') args.push(linearExec(heap, scope, 'attn_linear_f32', sizes));
+    return [`attn_linear_${type}`, ...args];
+  });
+}
+
+// linearBackward(heap, gradY, x, weight) -> { gradX, gradWeight }, for tensors of one type that fit.
+export function linearBackward(heap, gradY, x, weight) {
+  const [g, input, w] = [gradY, x, weight].map((tensor) => argument(heap, tensor, 'x'));
+  const { type } = g;
+  const [outDim, inDim] = w.shape;
+  const sizes = [count(input.shape) / inDim, inDim, outDim];
+  return heap.scope((scope) => {
+    const [gradX, gradW] = [input, w].map(({ shape }) => scope.takeTensor(shape, type, 'x'));
+    const args = [...sizes, scope.put(input, type), inDim, scope.put(w, type), scope.put(g, type), outDim, gradX, inDim, gradW, 0, 0];
+    if (type === 'f32') args.push(linearExec(heap, scope, 'attn_linear_backward_f32', sizes));
+    scope.fill();
+    heap.call(`attn_linear_backward_${type}`, ...args);
+    const copy = (pointer, { shape }) => new Tensor(heap.copy(type, pointer, count(shape)), [...shape]);
+    return { gradX: copy(gradX, input), gradWeight: copy(gradW, w) };
   });
 }
 

@@ -1,10 +1,12 @@
 // Attention with the classical scores. Projections and dot products are those of linear and sdpa.
 
-import { newArray } from './heap.js';
-import { linear } from './operators.js';
+import { sdpaBackward } from './gradients.js';
+import { count, newArray } from './heap.js';
+import { linear, linearBackward } from './operators.js';
 import { OPTIONS as SDPA_OPTIONS, prepare, prepareRun, sdpa } from './sdpa.js';
 import { argument, commonType, rank, size } from './shapes.js';
 import { choice, finite, readOptions, wrongKind } from './status.js';
+import { Tensor } from './tensor.js';
 
 const SCORES = { dot: 0, 'scaled-dot': 0, general: 0, additive: 0, concat: 0 };
 const OPTIONS = { score: undefined, wQuery: null, wKey: null, w: null, v: null };
@@ -21,9 +23,10 @@ function columns({ shape: [rows, all], read }, from, to) {
 
 // What goes into the last step, sdpa or additive: { o, type, query, key, v, scale, rest: its options }, and on the way, for the
 // gradients, { q, k }: query and key after wQuery and wKey, { parts: w's columns in concat }.
-export function project(heap, query, key, value, options) {
-  const o = readOptions(options, 'options', { ...OPTIONS, ...SDPA_OPTIONS });
-  const rest = Object.fromEntries(Object.keys(SDPA_OPTIONS).map((name) => [name, o[name]]));
+// steps: the last step's options that may be given; others: arguments that have the same element type.
+function project(heap, query, key, value, options, steps = SDPA_OPTIONS, ...others) {
+  const o = readOptions(options, 'options', { ...OPTIONS, ...steps });
+  const rest = Object.fromEntries(Object.keys(steps).map((name) => [name, o[name]]));
   choice(o.score, 'score', SCORES);
   for (const name in TAKES)
     if (o[name] && !TAKES[name].includes(o.score)) throw new TypeError(`${name}: score '${o.score}' has no such parameter`);
@@ -32,7 +35,7 @@ export function project(heap, query, key, value, options) {
   const given = { query, key, value };
   const parameters = Object.fromEntries(['wQuery', 'wKey', 'w', 'v'].filter((name) => o[name]).map((name) => [name, argument(heap, o[name], name)]));
   const args = Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, argument(heap, tensor, name)]));
-  const type = commonType(...Object.values(args), ...Object.values(parameters));
+  const type = commonType(...Object.values(args), ...Object.values(parameters), ...others);
   // Plain numbers must not become float32 on their own in a projection.
   const typed = ({ pointer, type: own, read, shape }, tensor) => (pointer || own === type ? tensor : { data: (type === 'f64' ? Float64Array : Float32Array).from(read()), shape });
   const [q0, k0, value0] = Object.entries(given).map(([name, tensor]) => typed(args[name], tensor));
@@ -78,8 +81,79 @@ export function scoreAttention(heap, query, key, value, options) {
   const { name, load, collect } = prepare(heap, q, k, values, { ...rest, scale }, { type });
   return heap.scope((scope) => {
     const pointer = scope.put(v, type);
-    const [desc, data] = load(scope);
-    heap.call(`attn_additive_${type}`, desc, data, pointer, prepareRun(heap, scope, name, type, desc, data));
+    runAdditive(pointer)(heap, scope, name, type, ...load(scope));
     return collect();
   });
+}
+
+// runAdditive(v): as sdpa's run().
+const runAdditive = (v) => (heap, scope, name, type, desc, data) =>
+  heap.call(`attn_additive_${type}`, desc, data, v, prepareRun(heap, scope, name, type, desc, data));
+
+const { returnWeights, returnScores, returnLogsumexp, out, ...INPUTS } = SDPA_OPTIONS;
+const ARRAYS = { f32: Float32Array, f64: Float64Array };
+const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+
+// tensor times a number, as elements of a type.
+const scaled = ({ read, data = read(), shape }, factor, type) => new Tensor(ARRAYS[type].from(data, (x) => x * factor), [...shape]);
+
+// The last step's gradients: of its query, key, value and mask, and gradV and gradScale. The scale is made part of v or of the
+// query for that, so that it has a gradient where it is 0, too.
+function stepBackward(heap, gradOutput, { type, query, key, value, v, scale, rest }) {
+  const options = { ...rest, scale: 1 };
+  if (!v) {
+    const q = argument(heap, query, 'query');
+    const inner = sdpaBackward(heap, gradOutput, scaled(q, scale, type), key, value, options);
+    return { ...inner, gradQuery: scaled(inner.gradQuery, scale, type), gradScale: dot(inner.gradQuery.data, q.read()) };
+  }
+  const length = v.shape[0];
+  const factors = Float64Array.from(v.read());
+  let gradFactors;
+  const inner = sdpaBackward(heap, gradOutput, query, key, value, options, {
+    type: 'f64',
+    open(scope) {
+      const pointer = scope.put({ ...v, pointer: 0, read: () => factors.map((x) => x * scale) }, 'f64');
+      const grad = scope.takeTensor(v.shape, 'f64', 'v');
+      return {
+        forward: runAdditive(pointer),
+        backward(_, scope, name, type, desc, data) {
+          const exec = prepareRun(heap, scope, name, type, desc, data);
+          heap.view('f64', grad, length).fill(0);
+          heap.call('attn_additive_backward_f64', desc, data, pointer, grad, exec);
+          gradFactors = heap.copy('f64', grad, length);
+        },
+      };
+    },
+  });
+  const gradients = Object.fromEntries(Object.entries(inner).map(([name, tensor]) => [name, tensor && scaled(tensor, 1, type)]));
+  return { ...gradients, gradV: scaled({ data: gradFactors, shape: v.shape }, scale, type), gradScale: dot(gradFactors, factors) };
+}
+
+// Two matrices side by side.
+function joined(a, b) {
+  const [rows, left] = a.shape;
+  const right = b.shape[1];
+  const data = newArray(a.data instanceof Float64Array ? 'f64' : 'f32', count([rows, left + right]));
+  for (let r = 0; r < rows; r++) {
+    data.set(a.data.subarray(r * left, (r + 1) * left), r * (left + right));
+    data.set(b.data.subarray(r * right, (r + 1) * right), r * (left + right) + left);
+  }
+  return new Tensor(data, [rows, left + right]);
+}
+
+export function scoreAttentionBackward(heap, gradOutput, query, key, value, options) {
+  const p = project(heap, query, key, value, options, INPUTS, argument(heap, gradOutput, 'gradOutput'));
+  const { gradQuery, gradKey, gradValue, gradAttnMask, gradV = null, gradScale } = stepBackward(heap, gradOutput, p);
+  const result = { gradQuery, gradKey, gradValue, gradWQuery: null, gradWKey: null, gradW: null, gradV: p.o.v && gradV, gradScale, gradAttnMask };
+  // back(role, x, weight) -> gradient of the weight; the role's own moves on to x.
+  const back = (role, x, weight) => {
+    const { gradX, gradWeight } = linearBackward(heap, result[role], x, weight);
+    result[role] = gradX;
+    return gradWeight;
+  };
+  if (p.parts) result.gradW = joined(back('gradQuery', p.q, p.parts[0]), back('gradKey', p.k, p.parts[1]));
+  else if (p.w) result.gradW = back('gradKey', p.k, p.w);
+  if (p.wQuery) result.gradWQuery = back('gradQuery', p.q0, p.wQuery);
+  if (p.wKey) result.gradWKey = back('gradKey', p.k0, p.wKey);
+  return result;
 }
