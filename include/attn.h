@@ -536,7 +536,8 @@ attn_status attn_sdpa_backward_f64_workspace(const attn_sdpa_backward_desc *desc
                                              int32_t *num_tasks);
 
 /* float32, the fast path. The result does not depend on the number of threads. Error against
- * attn_sdpa_backward_f64: at most about that of a plain float32 loop. */
+ * attn_sdpa_backward_f64: at most about that of a plain float32 loop; weights below 2^-64 count as
+ * 0. */
 attn_status attn_sdpa_backward_f32(const attn_sdpa_backward_desc *desc,
                                    const attn_sdpa_backward_f32_data *data, const attn_exec *exec);
 

@@ -105,10 +105,13 @@ void dot_panels_f32(int depth, const float *a, const float *b, float dot[PANEL])
 
 void weights_panel_f32(int keys, float *s, const float log2_sum[PANEL]) {
     const f32x4 sum0 = f32x4_load(log2_sum), sum1 = f32x4_load(log2_sum + 4);
+    const f32x4 least0 = f32x4_add(sum0, f32x4_splat(WEIGHT_CUT));
+    const f32x4 least1 = f32x4_add(sum1, f32x4_splat(WEIGHT_CUT));
     for (int j = 0; j < keys; j++) {
         float *row = s + j * PANEL;
-        f32x4_store(row, exp2_f32(f32x4_sub(f32x4_load(row), sum0)));
-        f32x4_store(row + 4, exp2_f32(f32x4_sub(f32x4_load(row + 4), sum1)));
+        const f32x4 s0 = f32x4_load(row), s1 = f32x4_load(row + 4);
+        f32x4_store(row, f32x4_drop(exp2_f32(f32x4_sub(s0, sum0)), f32x4_less(s0, least0)));
+        f32x4_store(row + 4, f32x4_drop(exp2_f32(f32x4_sub(s1, sum1)), f32x4_less(s1, least1)));
     }
 }
 

@@ -28,7 +28,11 @@ void add_panel_f32(int depth, int count, const float *panel, float factor,
  */
 void dot_panels_f32(int depth, const float *a, const float *b, float dot[PANEL]);
 
-/* Softmax once more: s[j][r] <- 2^(s[j][r] - log2_sum[r]). s [keys, PANEL] */
+/* Softmax once more: s[j][r] <- 2^(s[j][r] - log2_sum[r]), and 0 where that is below 2^WEIGHT_CUT:
+ * gradients are often as small as 2^-30, and times a weight of 2^-100, which the forward pass
+ * keeps, they would be subnormal (measured: a call that took seven times as long). s [keys, PANEL]
+ */
+#define WEIGHT_CUT (-64.0f)
 void weights_panel_f32(int keys, float *s, const float log2_sum[PANEL]);
 
 /* And its gradient: g[j][r] <- w[j][r] * (g[j][r] - delta[r]). w, g [keys, PANEL] */

@@ -6,16 +6,18 @@
  * the fast path may make twice that, plus the floor: what one rounding of each quantity that the
  * formulas in attn.h name costs, to first order, with u = 2^-24.
  *
- *     e_j, the score      u (scale sum_d |query[d] key[d]| + |terms| + |score|)
- *     weights[j]          w_j (e_j + sum_k w_k e_k + u |logsumexp| + 3 u)
- *     out[d]              sum_j |value[j][d]| (error of weights[j]) + 2 u w_j |value[j][d]|
- *     p_j = grad_out . value[j]     u (sum_d |grad_out[d] value[j][d]| + |p_j|)
- *     delta               u (sum_d |grad_out[d] out[d]| + |delta|) + sum_d |grad_out[d]| (error of
- * out[d]) g_j = w_j (p_j - delta)       |p_j - delta| (error of w_j) + w_j (errors of p_j and
- * delta) + 2 u |g_j| softcap's slope 1 - t^2       2 |t| (1 - t^2) e_j / softcap + 8 u every
- * gradient      the terms' errors, and u for each term and for the sum
+ *     e_j, of the score       u (scale sum_d |query[d] key[d]| + |terms| + |score|)
+ *     weights[j]              w_j (e_j + sum_k w_k e_k + u |logsumexp| + 3 u)
+ *     out[d]                  sum_j |value[j][d]| w_j (e_j + sum_k w_k e_k + 5 u)
+ *     p_j                     u (sum_d |grad_out[d] value[j][d]| + |p_j|), the dot product
+ *     delta                   u (sum_d |grad_out[d] out[d]| + |delta|)
+ *                             + sum_d |grad_out[d]| (that of out[d])
+ *     g_j = w_j (p_j - delta) |p_j - delta| (that of w_j) + w_j (those of p_j and delta) + 2 u |g_j|
+ *     softcap's slope         2 |t| (1 - t^2) e_j / softcap + 8 u, with t the tanh
+ *     each gradient           those of its terms, u for each term, and u for the sum
  *
- * Where an element is a sum over many rows, so are the floor and the naive loop's result. */
+ * and weights below 2^-64 may be lost (kernels/grad_f32.h). Where an element is a sum over many
+ * rows, so are the floor and the naive loop's result. */
 #include "check.h"
 #include "sdpa_common.h"
 
@@ -32,7 +34,8 @@ enum layout {
     ONE_BATCH,   /* stride 0 over batch */
     ONE_HEAD,
     ONE_ROW,
-    OVERLAPPING, /* row i + 1 begins one element behind row i */
+    OVERLAPPING, /* row i + 1 begins in the middle of row i */
+    SHIFTED,     /* row i + 1 begins one element behind row i */
     NUM_LAYOUTS,
     NUM_OUT_LAYOUTS = ONE_BATCH,
 };
@@ -144,7 +147,10 @@ static tensor tensor_alloc(int32_t batch, int32_t heads, int32_t rows, int32_t d
     }
     t.strides[0] = layout == ONE_BATCH ? 0 : batches;
     t.strides[1] = layout == ONE_HEAD ? 0 : head;
-    t.strides[2] = layout == ONE_ROW ? 0 : layout == OVERLAPPING ? 1 : row;
+    t.strides[2] = layout == ONE_ROW       ? 0
+                   : layout == OVERLAPPING ? (dim + 1) / 2
+                   : layout == SHIFTED     ? 1
+                                           : row;
     t.strides[3] = 1;
     tensor_fill_memory(&t);
     return t;
@@ -696,7 +702,7 @@ static void expect_row(const call *c, const row *at, expectation *x, float *naiv
         const ptrdiff_t value_at = offset_of(vt, at->b, kv_head, j);
         const ptrdiff_t key_at = offset_of(kt, at->b, kv_head, j);
         const double w = weight[j];
-        const double w_error = w * (error[j] + mean_error + U * fabs(logsumexp) + 3 * U) + 0x1p-99;
+        const double w_error = w * (error[j] + mean_error + U * fabs(logsumexp) + 3 * U) + 0x1p-63;
         float naive_p = 0.0f;
         double p = 0.0, p_error = 0.0;
         for (int32_t e = 0; e < d->head_dim_v; e++) {
@@ -1070,6 +1076,8 @@ TEST(threads_change_no_bit) {
         k.own[g] = ONE_ROW;
         same_on_threads(pool, &k, 2);
         k.own[g] = OVERLAPPING;
+        same_on_threads(pool, &k, 2);
+        k.own[g] = SHIFTED;
         same_on_threads(pool, &k, 2);
     }
     /* Parts enough for all threads; then fewer and fewer. */
