@@ -54,6 +54,9 @@ test('members of every class', async () => {
   assert.deepEqual(Object.keys(attn.sdpaBackward([[1]], [[1]], [[1]], [[1]])).sort(), declared('SdpaGradients').instance);
   assert.deepEqual(Object.keys(attn.attentionSteps([1], [[1]], [[1]])).sort(), declared('AttentionSteps').instance);
   assert.deepEqual(Object.keys(objects.MultiHeadAttention.forward([[1, 2]])).sort(), declared('MultiHeadAttentionResult').instance);
+  assert.deepEqual(Object.keys(attn.headStatistics([[1]])).sort(), declared('HeadStatistics').instance);
+  assert.deepEqual(Object.keys(attn.explain([[1]], [[1]], [[1]], { row: 0 })).sort(), declared('Explanation').instance);
+  assert.deepEqual(Object.keys(attn.scoreAttentionBackward([[1]], [[1]], [[1]], [[1]], { score: 'dot' })).sort(), declared('ScoreAttentionGradients').instance);
   objects.MultiHeadAttention.forward([[1, 2]], null, null, { needGrad: true });
   assert.deepEqual(Object.keys(objects.MultiHeadAttention.backward([[1, 2]])).sort(), declared('MultiHeadAttentionGradients').instance);
   attn.dispose();
@@ -71,6 +74,8 @@ test('options of every function: those of the types are those that are taken', a
   assert.deepEqual(await taken(() => attn.sdpa([[1]], [[1]], [[1]], unknown)), declared('SdpaOptions').instance);
   const inputs = declared('SdpaOptions').instance.filter((name) => !name.startsWith('return') && name !== 'out');
   assert.deepEqual(await taken(() => attn.sdpaBackward([[1]], [[1]], [[1]], [[1]], unknown)), [...inputs, 'logsumexp', 'output'].sort());
+  assert.deepEqual(await taken(() => attn.rotaryEmbedding([[1, 2]], unknown)), declared('RotaryEmbeddingOptions').instance);
+  assert.deepEqual(await taken(() => attn.scoreAttention([[1]], [[1]], [[1]], unknown)), declared('ScoreAttentionOptions').instance);
   assert.deepEqual(await taken(() => attn.multiHeadAttention(unknown)), declared('MultiHeadAttentionOptions').instance);
   assert.deepEqual(await taken(() => layer.forward([[1, 2]], null, null, unknown)), declared('MultiHeadAttentionForwardOptions').instance);
   attn.dispose();

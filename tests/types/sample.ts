@@ -46,6 +46,18 @@ export async function sample(): Promise<void> {
   attn.sdpaBackward(x, x, x, x, { returnWeights: true });
   attn.sdpa({ data: new Uint16Array(4), dims: [2, 2], type: 'float16' }, x, x);
 
+  const { cos, sin } = attn.rotaryTables({ seqLen: 4, dim: 2, theta: 500 });
+  const turned: Tensor = attn.rotaryEmbedding(x, { cos, sin, positionIds: { data: new BigInt64Array(4), dims: [1, 4] }, interleaved: true, rotaryDim: 2, numHeads: 2 });
+  attn.rotaryEmbedding(attn.linear(turned, [[1]], [1]), { cos, sin, positionIds: [[0, 1, 2, 3]] });
+  const scored: SdpaResult = attn.scoreAttention(x, attn.softmax(other, { axis: 0 }), x, { score: 'concat', w: [[1, 2]], v: [1], wQuery: [[1]], isCausal: true, returnWeights: true });
+  const slopes: number = attn.scoreAttentionBackward(scored.output, x, x, x, { score: 'dot', wKey: x }).gradScale;
+  const exponential: number | undefined = attn.explain(x, x, x, { row: 0, head: 1, batch: 0, products: true, isCausal: true }).exponentials[0];
+  const entropies: Float64Array = attn.headStatistics(scored.weights!, { causalAlign: 'bottom-right' }).entropy.data;
+  attn.rollout([scored.weights!, [[[1]]]], { residual: 0.5, headFusion: 'max' });
+  attn.sdpa({ data: new Uint16Array(4), shape: [2, 2], dtype: 'float16' }, { data: new Uint16Array(4), dims: [2, 2], type: 'float16' }, [[1, 2]]);
+  attn.multiHeadAttention({ embedDim: 8, numHeads: 2, rotary: { theta: 10000, dim: 2, interleaved: true } });
+  void [slopes, exponential, entropies];
+
   const held: EngineTensor = attn.tensor([2, 3]).set([1, 2, 3, 4, 5, 6]);
   const input: TensorInput = held;
   attn.sdpa(held, input, held, { out: attn.tensor([2, 3]) }).output.toNested();
