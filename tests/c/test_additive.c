@@ -7,7 +7,7 @@ enum { FILL = 0x5A };
 /* One call over contiguous tensors, float32 and float64, with every output. */
 typedef struct additive_case {
     int32_t batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v;
-    double scale, softcap, magnitude;
+    double scale, softcap, magnitude, key_magnitude;
     int32_t is_causal, align, window_left, window_right, mask_kind, scores_stage;
     bool lengths, alibi, weights;
     uint64_t seed;
@@ -45,7 +45,7 @@ static void make_tensors(const additive_case *c, tensors *t) {
     t->k = kv_heads * (size_t)(c->seq_len_kv * c->head_dim);
     t->val = kv_heads * (size_t)(c->seq_len_kv * c->head_dim_v);
     t->query = random_doubles(&r, t->q, c->magnitude);
-    t->key = random_doubles(&r, t->k, c->magnitude);
+    t->key = random_doubles(&r, t->k, c->key_magnitude);
     t->value = random_doubles(&r, t->val, 1.0);
     t->v = random_doubles(&r, (size_t)c->head_dim, 2.0);
     t->slopes = random_doubles(&r, (size_t)c->num_heads, 0.5);
@@ -126,11 +126,11 @@ static void plain_row(const additive_case *c, const tensors *t, int32_t b, int32
  * (head_dim + 8) u sum |v|, and a weight by twice that and the roundings of softmax. */
 static void run_case(additive_case c) {
     check_case(
-        "run_case((additive_case){%d, %d, %d, %d, %d, %d, %d, %g, %g, %g, %d, %d, %d, %d, %d, "
+        "run_case((additive_case){%d, %d, %d, %d, %d, %d, %d, %g, %g, %g, %g, %d, %d, %d, %d, %d, "
         "%d, %d, %d, %d, %" PRIu64 "});",
         (int)c.batch, (int)c.num_heads, (int)c.num_kv_heads, (int)c.seq_len_q, (int)c.seq_len_kv,
-        (int)c.head_dim, (int)c.head_dim_v, c.scale, c.softcap, c.magnitude, (int)c.is_causal,
-        (int)c.align, (int)c.window_left, (int)c.window_right, (int)c.mask_kind,
+        (int)c.head_dim, (int)c.head_dim_v, c.scale, c.softcap, c.magnitude, c.key_magnitude,
+        (int)c.is_causal, (int)c.align, (int)c.window_left, (int)c.window_right, (int)c.mask_kind,
         (int)c.scores_stage, c.lengths, c.alibi, c.weights, c.seed);
     tensors t;
     make_tensors(&c, &t);
@@ -239,6 +239,9 @@ TEST(every_option_follows_the_formula_on_every_path) {
             .scale = rng_once_in(&r, 3) ? rng_unit(&r) : 1.0,
             .softcap = rng_once_in(&r, 3) ? 2.5 : 0.0,
             .magnitude = rng_once_in(&r, 4) ? 30.0 : 1.0,
+            .key_magnitude = rng_once_in(&r, 4)   ? 1e-20
+                             : rng_once_in(&r, 4) ? 30.0
+                                                  : 1.0,
             .is_causal = rng_once_in(&r, 3),
             .align = rng_int(&r, 0, 1),
             .window_left = rng_once_in(&r, 4) ? rng_int(&r, 0, 9) : -1,
@@ -277,6 +280,7 @@ TEST(gradients_are_the_slopes_of_the_loss) {
                                  .scale = 0.75,
                                  .softcap = n % 2 ? 1.5 : 0.0,
                                  .magnitude = 1.0,
+                                 .key_magnitude = 1.0,
                                  .is_causal = n / 2 % 2,
                                  .align = ATTN_ALIGN_BOTTOM_RIGHT,
                                  .window_left = -1,

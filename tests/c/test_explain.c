@@ -107,6 +107,8 @@ static void run_case(uint64_t seed) {
             double dot = 0.0;
             for (int32_t d = 0; d < dim && exists && terms.products; d++)
                 dot += t.products[j * dim + d];
+            for (int32_t d = 0; d < dim && !exists && terms.products; d++)
+                CHECK_SAME(t.products[j * dim + d], 0.0);
             if (terms.products)
                 CHECK_SAME(t.dots[j], exists ? dot : -INFINITY);
             if (exists)

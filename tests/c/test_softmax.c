@@ -31,6 +31,15 @@ TEST(it_is_stable_far_from_zero) {
         CHECK_EXACT(y[0], 0.5);
         CHECK_EXACT(y[1], 0.5);
     }
+    /* The largest number is found wherever it lies: without it exp would overflow. */
+    for (int length = 1; length <= 9; length++)
+        for (int place = 0; place < length; place++) {
+            float one[9] = {0}, share[9];
+            one[place] = 1e4f;
+            CHECK_STATUS(attn_softmax_f32(1, length, 1, one, share), ATTN_OK);
+            for (int l = 0; l < length; l++)
+                CHECK_EXACT((double)share[l], (double)(l == place));
+        }
     const float x[3] = {1e4f, -1e4f, 1e4f};
     float y[3];
     CHECK_STATUS(attn_softmax_f32(1, 3, 1, x, y), ATTN_OK);

@@ -58,6 +58,13 @@ TEST(the_offset_says_where_the_rows_stand) {
     CHECK_EXACT(s.previous, 0.25);
     CHECK_EXACT(s.distance, 0.25);
     CHECK_EXACT(s.entropy, 0.5);
+    /* Right behind the last key there is still a previous one. */
+    const attn_head_statistics behind = statistics_of(*w, 1, 5, 5);
+    CHECK_EXACT(behind.diagonal, 0.0);
+    CHECK_EXACT(behind.previous, 0.0);
+    const attn_head_statistics last = statistics_of(*w, 1, 4, 4);
+    CHECK_EXACT(last.diagonal, 0.0);
+    CHECK_EXACT(last.previous, 1.0);
     /* Rows that stand before the first or behind the last key have no diagonal. */
     const int32_t far[2] = {-100, INT32_MAX};
     for (int f = 0; f < 2; f++) {
