@@ -129,7 +129,14 @@ static void run_case(int32_t rows, int32_t in_dim, int32_t out_dim, int32_t unwa
         to32[g] = unwanted & 1 << g ? NULL : grads[g].f32.data;
         to64[g] = unwanted & 1 << g ? NULL : grads[g].f64.data;
     }
-    const float *w32 = unwanted & 1 ? NULL : w.f32.data, *x32 = unwanted & 2 ? NULL : x.f32.data;
+    /* Inputs that end where their last element does, so that a sanitizer sees what reads on. */
+    const numbers *inputs[3] = {&x, &w, &y};
+    float *exact[3];
+    for (int t = 0; t < 3; t++) {
+        exact[t] = malloc(inputs[t]->f32.bytes);
+        memcpy(exact[t], inputs[t]->f32.data, inputs[t]->f32.bytes);
+    }
+    const float *x32 = unwanted & 2 ? NULL : exact[0], *w32 = unwanted & 1 ? NULL : exact[1];
     CHECK_STATUS(attn_linear_backward_f64(rows, in_dim, out_dim, x.f64.data, x_stride, w.f64.data,
                                           y.f64.data, y_stride, to64[0], to_stride, to64[1],
                                           to64[2], accumulate),
@@ -145,7 +152,7 @@ static void run_case(int32_t rows, int32_t in_dim, int32_t out_dim, int32_t unwa
         exec.workspace = workspace.data;
         for (int g = 0; g < 3; g++)
             memcpy(grads[g].f32.data, before[g].f32.data, before[g].f32.bytes);
-        CHECK_STATUS(attn_linear_backward_f32(rows, in_dim, out_dim, x32, x_stride, w32, y.f32.data,
+        CHECK_STATUS(attn_linear_backward_f32(rows, in_dim, out_dim, x32, x_stride, w32, exact[2],
                                               y_stride, to32[0], to_stride, to32[1], to32[2],
                                               accumulate, &exec),
                      ATTN_OK);
@@ -214,6 +221,10 @@ static void run_case(int32_t rows, int32_t in_dim, int32_t out_dim, int32_t unwa
     }
     judge("grad_bias", &worst, rows);
 
+    for (int t = 0; t < 3; t++) {
+        CHECK(memcmp(exact[t], inputs[t]->f32.data, inputs[t]->f32.bytes) == 0);
+        free(exact[t]);
+    }
     numbers_free(&x), numbers_free(&w), numbers_free(&y);
     for (int g = 0; g < 3; g++)
         numbers_free(&grads[g]), numbers_free(&before[g]);

@@ -624,6 +624,47 @@ TEST(no_query_and_no_key_give_gradients_of_zero) {
     }
 }
 
+TEST(a_row_whose_last_key_is_infinitely_far_adds_nothing) {
+    /* The one key is masked; bias_k gives the score -inf. Nothing is left for the softmax. */
+    const double one = 1, far = -INFINITY;
+    const uint8_t hidden = 0;
+    double grads[11];
+    for (int g = 0; g < 11; g++)
+        grads[g] = 7;
+    const attn_mha_backward_f64_data data = {
+        .forward = {.query = &one,
+                    .key = &one,
+                    .value = &one,
+                    .q_weight = &one,
+                    .k_weight = &one,
+                    .v_weight = &one,
+                    .out_weight = &one,
+                    .bias_k = &far,
+                    .bias_v = &one},
+        .grad_out = &one,
+        .grad_query = grads,
+        .grad_key = grads + 1,
+        .grad_value = grads + 2,
+        .grad_q_weight = grads + 3,
+        .grad_k_weight = grads + 4,
+        .grad_v_weight = grads + 5,
+        .grad_out_weight = grads + 6,
+        .grad_bias_k = grads + 7,
+        .grad_bias_v = grads + 8,
+    };
+    attn_mha_desc desc;
+    attn_mha_desc_init(&desc, 1, 1, 1, 1, 1);
+    desc.masks[0] = (attn_mask){.data = &hidden, .kind = ATTN_MASK_BOOL};
+    attn_exec exec = {0};
+    CHECK_STATUS(attn_mha_backward_f64_workspace(&desc, &data, &exec.workspace_bytes), ATTN_OK);
+    guarded workspace = guarded_alloc(exec.workspace_bytes, 0xFF);
+    exec.workspace = workspace.data;
+    CHECK_STATUS(attn_mha_backward_f64(&desc, &data, &exec), ATTN_OK);
+    guarded_free(&workspace);
+    for (int g = 0; g < 11; g++)
+        CHECK_EXACT(grads[g], g < 9 ? 0.0 : 7.0);
+}
+
 /* ---- What is refused --------------------------------------------------------------------------
  */
 
@@ -742,6 +783,7 @@ int main(void) {
     RUN(float32_agrees_with_float64);
     RUN(threads_and_what_else_is_wanted_change_no_bit);
     RUN(no_query_and_no_key_give_gradients_of_zero);
+    RUN(a_row_whose_last_key_is_infinitely_far_adds_nothing);
     RUN(float32_refuses_with_the_right_status_and_writes_nothing);
     printf("at most %.2f of what is allowed\n", worst);
     return check_summary();
