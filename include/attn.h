@@ -66,8 +66,15 @@ const char *attn_variant(void);
 typedef struct attn_threads attn_threads;
 attn_status attn_threads_create(int32_t num_threads, attn_threads **threads);
 void attn_threads_destroy(attn_threads *threads);
-/* 1 for NULL. */
+/* How many threads compute, the caller's included: 1 for NULL. */
 int32_t attn_threads_count(const attn_threads *threads);
+/* How large a call must be to be shared: below `grain` multiply-adds it stays on the caller's thread. Default 2^24, about
+ * half a millisecond: waking a thread for less costs more than it saves. With 0 every call is shared however small, and
+ * its tasks are dealt out in turn, each thread the same number, so that a test of small calls runs on all threads.
+ * NULL: no effect. ATTN_ERR_OPTION for a grain that is negative or NaN. Not while a call uses the pool. */
+attn_status attn_threads_set_grain(attn_threads *threads, double grain);
+/* How many tasks the other threads have taken off the caller since the pool was made, modulo 2^32; 0 for NULL. */
+uint32_t attn_threads_shared_tasks(const attn_threads *threads);
 
 /* What a call runs with. All zero, or NULL instead of it, is valid where the function's workspace size is zero.
  *   workspace        16-byte aligned scratch, contents undefined before and after

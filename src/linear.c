@@ -134,8 +134,7 @@ attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const
     if (status != ATTN_OK || rows == 0 || first == end)
         return status;
 
-    if ((double)rows * in_dim * out_dim < THREAD_WORK)
-        threads = NULL;
+    threads = parallel_pool(threads, (double)rows * in_dim * out_dim);
     linear_call c = {rows, in_dim, out_dim, x, x_stride, w, bias, y, y_stride, NULL, NULL};
     const int32_t tasks = (out_dim - 1) / TASK_COLUMNS + 1;
     if (rows <= DOT_ROWS) {

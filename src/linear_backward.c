@@ -266,8 +266,7 @@ attn_status attn_linear_backward_f32(int32_t rows, int32_t in_dim, int32_t out_d
     if (status != ATTN_OK || first == end)
         return status;
 
-    if (2.0 * rows * in_dim * out_dim < THREAD_WORK)
-        threads = NULL;
+    threads = parallel_pool(threads, 2.0 * rows * in_dim * out_dim);
     const int32_t tasks = num_x_tasks(&c) + num_w_tasks(&c);
     if (rows <= FEW_ROWS) {
         parallel_for(threads, 0, tasks, few_rows_task, &c);

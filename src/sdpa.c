@@ -32,8 +32,7 @@ static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_dat
 
     const double work = (double)desc->batch * desc->num_heads * desc->seq_len_q * desc->seq_len_kv *
                         ((double)desc->head_dim + desc->head_dim_v);
-    if (work < THREAD_WORK)
-        *threads = NULL;
+    *threads = parallel_pool(*threads, work);
     const int64_t rows = (int64_t)(desc->num_heads / desc->num_kv_heads) * desc->seq_len_q;
     if (rows <= DECODE_ROWS && !data->weights && !data->scores)
         sdpa_plan_decode(call, &call->plan);

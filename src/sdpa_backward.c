@@ -684,8 +684,7 @@ static attn_status plan_call(const attn_sdpa_backward_desc *desc,
     /* Five products of this size, or fewer. */
     const double work = 2.5 * forward->batch * forward->num_heads * forward->seq_len_q *
                         forward->seq_len_kv * ((double)forward->head_dim + forward->head_dim_v);
-    if (work < THREAD_WORK)
-        *threads = NULL;
+    *threads = parallel_pool(*threads, work);
     status = plan_sides(c, attn_threads_count(*threads));
     if (status != ATTN_OK)
         return status;

@@ -4,10 +4,12 @@
 
 #include "attn.h"
 
-/* Below this many multiply-adds, about half a millisecond, waking a thread costs more than it saves:
- * the work then stays on the caller's. (One query against 1,024 keys of 8 heads, 2^20, took twice as
- * long on two threads.) */
-#define THREAD_WORK (1 << 24)
+/* The grain of a new pool, in multiply-adds. (One query against 1,024 keys of 8 heads, 2^20, took
+ * twice as long on two threads.) */
+#define DEFAULT_GRAIN (1 << 24)
+
+/* The pool that a call of `work` multiply-adds runs on: NULL where that is less than the grain. */
+attn_threads *parallel_pool(attn_threads *threads, double work);
 
 /* Runs fn(context, task, thread) once for each first <= task < end, in no certain order; 0 <=
  * thread < attn_threads_count(threads), and no two tasks of one thread at the same time. Returns

@@ -17,7 +17,8 @@
 typedef struct job {
     parallel_fn *fn;
     void *context;
-    int32_t end;
+    int32_t first, end;
+    int is_dealt; /* thread t runs tasks first + t, first + t + count, ... */
 } job;
 
 typedef struct worker {
@@ -33,18 +34,28 @@ struct attn_threads {
     atomic_uint generation; /* of jobs; written under the mutex */
     atomic_int next_task;
     atomic_int joined; /* threads inside the job; written under the mutex */
+    int32_t came;      /* threads that joined the job so far */
     int is_open, stops;
+    double grain;
+    uint32_t shared_tasks; /* written under the mutex */
     job job;
     worker workers[];
 };
 
-static void run_tasks(attn_threads *threads, const job *job, int32_t thread) {
-    /* next_task stops within count of end, which is below INT32_MAX - count: see parallel_for. */
-    for (;;) {
+/* Returns how many it ran. */
+static uint32_t run_tasks(attn_threads *threads, const job *job, int32_t thread) {
+    uint32_t run = 0;
+    /* Both stop within count of end, which is below INT32_MAX - count: see parallel_for. */
+    if (job->is_dealt) {
+        for (int32_t task = job->first + thread; task < job->end; task += threads->count, run++)
+            job->fn(job->context, task, thread);
+        return run;
+    }
+    for (;; run++) {
         const int32_t task =
             atomic_fetch_add_explicit(&threads->next_task, 1, memory_order_relaxed);
         if (task >= job->end)
-            return;
+            return run;
         job->fn(job->context, task, thread);
     }
 }
@@ -73,9 +84,11 @@ static void *run_worker(void *argument) {
         seen = atomic_load_explicit(&threads->generation, memory_order_relaxed);
         const job job = threads->job;
         atomic_fetch_add_explicit(&threads->joined, 1, memory_order_relaxed);
+        threads->came++;
         pthread_mutex_unlock(&threads->mutex);
-        run_tasks(threads, &job, self->index);
+        const uint32_t run = run_tasks(threads, &job, self->index);
         pthread_mutex_lock(&threads->mutex);
+        threads->shared_tasks += run;
         /* release: what the tasks wrote is seen by the caller, who may read joined without the
          * mutex */
         if (atomic_fetch_sub_explicit(&threads->joined, 1, memory_order_release) == 1)
@@ -97,6 +110,7 @@ attn_status attn_threads_create(int32_t num_threads, attn_threads **threads) {
     if (!pool)
         return ATTN_ERR_MEMORY;
     pool->count = 1;
+    pool->grain = DEFAULT_GRAIN;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->opened, NULL);
     pthread_cond_init(&pool->left, NULL);
@@ -134,6 +148,22 @@ int32_t attn_threads_count(const attn_threads *threads) {
     return threads ? threads->count : 1;
 }
 
+attn_status attn_threads_set_grain(attn_threads *threads, double grain) {
+    if (!(grain >= 0))
+        return ATTN_ERR_OPTION;
+    if (threads)
+        threads->grain = grain;
+    return ATTN_OK;
+}
+
+uint32_t attn_threads_shared_tasks(const attn_threads *threads) {
+    return threads ? threads->shared_tasks : 0;
+}
+
+attn_threads *parallel_pool(attn_threads *threads, double work) {
+    return threads && work < threads->grain ? NULL : threads;
+}
+
 void parallel_for(attn_threads *threads, int32_t first, int32_t end, parallel_fn *fn,
                   void *context) {
     /* One task, or so many that the counter could overflow as the threads run past the end. */
@@ -142,18 +172,21 @@ void parallel_for(attn_threads *threads, int32_t first, int32_t end, parallel_fn
             fn(context, task, 0);
         return;
     }
+    const job job = {fn, context, first, end, threads->grain == 0};
     pthread_mutex_lock(&threads->mutex);
-    threads->job = (job){fn, context, end};
+    threads->job = job;
+    threads->came = 0;
     atomic_store_explicit(&threads->next_task, first, memory_order_relaxed);
     threads->is_open = 1;
     atomic_fetch_add_explicit(&threads->generation, 1, memory_order_relaxed);
     pthread_cond_broadcast(&threads->opened);
     pthread_mutex_unlock(&threads->mutex);
 
-    const job job = {fn, context, end};
     run_tasks(threads, &job, 0);
 
     pthread_mutex_lock(&threads->mutex);
+    while (job.is_dealt && threads->came < threads->count - 1)
+        pthread_cond_wait(&threads->left, &threads->mutex);
     threads->is_open = 0;
     pthread_mutex_unlock(&threads->mutex);
     for (int spins = SPINS; spins > 0; spins--)

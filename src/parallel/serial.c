@@ -11,6 +11,21 @@ void attn_threads_destroy(attn_threads *threads) {
     (void)threads;
 }
 
+attn_status attn_threads_set_grain(attn_threads *threads, double grain) {
+    (void)threads;
+    return grain >= 0 ? ATTN_OK : ATTN_ERR_OPTION;
+}
+
+uint32_t attn_threads_shared_tasks(const attn_threads *threads) {
+    (void)threads;
+    return 0;
+}
+
+attn_threads *parallel_pool(attn_threads *threads, double work) {
+    (void)work;
+    return threads;
+}
+
 int32_t attn_threads_count(const attn_threads *threads) {
     (void)threads;
     return 1;

@@ -41,6 +41,9 @@ TEST(one_thread_is_a_null_pool) {
     CHECK_STATUS(attn_threads_create(1, &threads), ATTN_OK);
     CHECK(!threads);
     CHECK(attn_threads_count(NULL) == 1);
+    CHECK_STATUS(attn_threads_set_grain(NULL, 0), ATTN_OK);
+    CHECK_STATUS(attn_threads_set_grain(NULL, -1), ATTN_ERR_OPTION);
+    CHECK(attn_threads_shared_tasks(NULL) == 0);
     attn_threads_destroy(NULL);
     every_task_runs_once(NULL);
 }
@@ -94,6 +97,42 @@ TEST(a_pool_gives_the_bits_of_one_thread) {
     }
 }
 
+static void note_thread(void *context, int32_t task, int32_t thread) {
+    ((int32_t *)context)[task] = thread;
+}
+
+TEST(with_grain_0_every_thread_has_its_share_of_the_smallest_call) {
+    for (int32_t count = 2; count <= 4; count++) {
+        attn_threads *threads;
+        CHECK_STATUS(attn_threads_create(count, &threads), ATTN_OK);
+        sdpa_gives_the_same_bits(threads, 4, 30, 1);
+        CHECK(attn_threads_shared_tasks(threads) == 0);
+        CHECK_STATUS(attn_threads_set_grain(threads, -1), ATTN_ERR_OPTION);
+        CHECK_STATUS(attn_threads_set_grain(threads, (double)NAN), ATTN_ERR_OPTION);
+        CHECK_STATUS(attn_threads_set_grain(threads, 0), ATTN_OK);
+        uint32_t shared = 0;
+        for (int32_t round = 0; round < 300; round++) {
+            const int32_t first = round % 7, tasks = 2 + round % 11;
+            int32_t ran_on[20];
+            parallel_for(threads, first, first + tasks, note_thread, ran_on);
+            check_case("{.threads = %d, .first = %d, .tasks = %d}", count, first, tasks);
+            for (int32_t i = 0; i < tasks; i++) {
+                CHECK(ran_on[first + i] == i % count);
+                shared += i % count != 0;
+            }
+            CHECK(attn_threads_shared_tasks(threads) == shared);
+        }
+        every_task_runs_once(threads);
+        sdpa_gives_the_same_bits(threads, 4, 30, 1);
+        CHECK(attn_threads_shared_tasks(threads) > shared);
+        CHECK_STATUS(attn_threads_set_grain(threads, 1e9), ATTN_OK);
+        shared = attn_threads_shared_tasks(threads);
+        sdpa_gives_the_same_bits(threads, 3, 300, 0);
+        CHECK(attn_threads_shared_tasks(threads) == shared);
+        attn_threads_destroy(threads);
+    }
+}
+
 TEST(pools_come_and_go) {
     for (int round = 0; round < 50; round++) {
         attn_threads *threads;
@@ -113,6 +152,7 @@ int main(void) {
     RUN(one_thread_is_a_null_pool);
 #ifdef ATTN_THREADS
     RUN(a_pool_gives_the_bits_of_one_thread);
+    RUN(with_grain_0_every_thread_has_its_share_of_the_smallest_call);
     RUN(pools_come_and_go);
 #else
     RUN(a_build_without_threads_says_so);
