@@ -157,11 +157,11 @@ async function types() {
 async function conformance() {
   const name = 'tests/conformance/run.mjs';
   if (!haveShared) {
-    const golden = await oneCommand(`${name} tests/golden`, process.execPath, [...nodeFlags, name, 'tests/golden']);
+    const golden = await oneCommand(`${name} tests/golden`, process.execPath, [...nodeFlags, name, 'tests/golden', '--strict']);
     const skipped = { outcome: 'skipped', name, reason: `needs ${SHARED}/conformance` };
     return { tests: [...golden.tests, skipped], lines: golden.lines?.replace(/^(\d+ passed, \d+ failed.*)\s*$/m, 'cases: $1') };
   }
-  const { tests, lines } = await oneCommand(name, process.execPath, [...nodeFlags, name]);
+  const { tests, lines } = await oneCommand(name, process.execPath, [...nodeFlags, name, '--strict']);
   if (tests[0].outcome === 'failed') return { tests };
   return { tests, lines: lines.replace(/^(\d+ passed, \d+ failed.*)\s*$/m, 'cases: $1') };
 }

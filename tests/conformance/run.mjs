@@ -16,6 +16,7 @@ import { operators as keras } from './keras.mjs';
 import { operators as onnx } from './onnx.mjs';
 import { operators as ort } from './ort.mjs';
 import { operators as torch } from './torch.mjs';
+import { sharingEngine } from '../sharing.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const REPOSITORY = resolve(HERE, '../..');
@@ -23,14 +24,17 @@ const DEFAULT_FOLDER = join(REPOSITORY, '../shared/conformance');
 const GOLDEN_FOLDER = join(REPOSITORY, 'tests/golden');
 const OPERATORS = { ...onnx, ...torch, ...ort, ...keras };
 
-/** Threaded builds run on two threads, the others on one. */
-const VARIANTS = [
+/** Threaded builds run on one thread and on two; on two every call is shared, however small. */
+const BUILDS = [
   { variant: 'scalar', threads: 1 },
   { variant: 'simd', threads: 1 },
   { variant: 'relaxed', threads: 1 },
+  { variant: 'simd-threads', threads: 1 },
   { variant: 'simd-threads', threads: 2 },
+  { variant: 'relaxed-threads', threads: 1 },
   { variant: 'relaxed-threads', threads: 2 },
-];
+].map((build) => ({ ...build, name: build.threads > 1 ? `${build.variant} x ${build.threads}` : build.variant }));
+const VARIANTS = [...new Set(BUILDS.map(({ variant }) => variant))];
 
 const HELP = `Usage: node tests/conformance/run.mjs [folder] [options]
 
@@ -38,7 +42,7 @@ Runs every case below the folder (default: ../shared/conformance beside the repo
 tests/golden) on every variant of the engine. The last line counts: N passed, N failed, N skipped.
 
   --strict         fail on cases that need something the module does not have, too
-  --variant NAME   only this variant (may be repeated): ${VARIANTS.map(({ variant }) => variant).join(', ')}
+  --variant NAME   only this variant (may be repeated): ${VARIANTS.join(', ')}
   --case NAME      only this case (may be repeated)
   --float64        in double precision, by the reference path (scalar only)
   --lib FILE       the module to be tested (default: web/lib/index.js)
@@ -64,10 +68,13 @@ async function main() {
 
   const results = [];
   for (const build of options.builds) results.push(...(await runOnBuild(library, build, cases, options)));
+  // A second thread that never had anything to do would prove nothing.
+  const idle = options.case ? [] : options.builds.filter(({ name, threads }) => threads > 1 && !results.some((result) => result.build === name && result.shared));
   report(results, options);
   const count = (status) => results.filter((result) => result.status === status).length;
   const [passed, failed, unsupported] = ['passed', 'failed', 'unsupported'].map(count);
-  return say(countLine(passed, failed, unsupported), failed > 0 || (options.strict && unsupported > 0) ? 1 : 0);
+  for (const { name } of idle) console.log(`FAILED on ${name}: no case used its other thread`);
+  return say(countLine(passed, failed + idle.length, unsupported), failed + idle.length > 0 || (options.strict && unsupported > 0) ? 1 : 0);
 }
 
 function say(text, exitCode) {
@@ -97,14 +104,14 @@ function readOptions() {
   }
   const { values, positionals } = parsed;
   if (positionals.length > 1) return { problem: `One folder, please, not ${positionals.length}.` };
-  const names = values.variant ?? (values.float64 ? ['scalar'] : VARIANTS.map(({ variant }) => variant));
-  const unknown = names.find((name) => !VARIANTS.some(({ variant }) => variant === name));
+  const names = values.variant ?? (values.float64 ? ['scalar'] : VARIANTS);
+  const unknown = names.find((name) => !VARIANTS.includes(name));
   if (unknown !== undefined) return { problem: `There is no variant "${unknown}".` };
   return {
     ...values,
     folder: positionals[0] && resolve(positionals[0]),
     lib: resolve(values.lib ?? join(REPOSITORY, 'web/lib/index.js')),
-    builds: VARIANTS.filter(({ variant }) => names.includes(variant)),
+    builds: BUILDS.filter(({ variant }) => names.includes(variant)),
     Float: values.float64 ? Float64Array : Float32Array,
   };
 }
@@ -127,21 +134,26 @@ function chooseCases({ folder, case: names }) {
 }
 
 /** The results of one build, one per case; where it cannot be started, a single one for the build itself. */
-async function runOnBuild(library, { variant, threads }, cases, { Float }) {
-  const whole = (status, reason) => [{ suite: 'builds', name: variant, variant, status, reason }];
+async function runOnBuild(library, { name, variant, threads }, cases, { Float, lib }) {
+  const whole = (status, reason) => [{ suite: 'builds', name, build: name, status, reason }];
   let attn;
+  let sharedTasks;
   try {
-    attn = await library.Attention.create({ variant, threads });
+    ({ attn, sharedTasks } = threads > 1
+      ? await sharingEngine(pathToFileURL(lib), { variant, threads })
+      : { attn: await library.Attention.create({ variant, threads }), sharedTasks: () => 0 });
   } catch (error) {
-    // The threaded builds come last; until they are there, they are a missing feature. The others must start.
-    const missing = threads > 1 && ['unsupported', 'load'].includes(error.code);
-    return whole(missing ? 'unsupported' : 'failed', missing ? 'threaded builds' : error.message);
+    return whole('failed', error.message);
   }
   try {
     if (attn.variant !== variant || attn.threads !== threads) {
       return whole('failed', `asked for ${variant} on ${threads} threads, got ${attn.variant} on ${attn.threads}`);
     }
-    return cases.map((one) => ({ suite: one.suite, name: one.name, variant, ...runCase(one, attn, library, Float) }));
+    return cases.map((one) => {
+      const before = sharedTasks();
+      const result = runCase(one, attn, library, Float);
+      return { suite: one.suite, name: one.name, build: name, ...result, shared: sharedTasks() - before };
+    });
   } finally {
     attn.dispose();
   }
@@ -172,44 +184,45 @@ function runCase({ json, error }, attn, library, Float) {
 function report(results, { verbose }) {
   for (const [suite, ofSuite] of groupBy(results, (result) => result.suite)) {
     console.log(suite);
-    const variants = groupBy(ofSuite, (result) => result.variant);
-    for (const [variant, ofVariant] of variants) {
-      const count = (status) => String(ofVariant.filter((result) => result.status === status).length).padStart(4);
+    const builds = groupBy(ofSuite, (result) => result.build);
+    for (const [build, ofBuild] of builds) {
+      const count = (status) => String(ofBuild.filter((result) => result.status === status).length).padStart(4);
       const counts = `${count('passed')} passed ${count('failed')} failed ${count('unsupported')} not yet supported`;
-      console.log(`  ${variant.padEnd(16)}${counts}`);
-      if (verbose) ofVariant.forEach(printCase);
+      const shared = ofBuild.filter((result) => result.shared > 0).length;
+      console.log(`  ${build.padEnd(20)}${counts}${shared ? `, ${shared} on both threads` : ''}`);
+      if (verbose) ofBuild.forEach(printCase);
     }
-    printFailures(ofSuite, variants.size);
-    printUnsupported(ofSuite, variants.size);
+    printFailures(ofSuite, builds.size);
+    printUnsupported(ofSuite, builds.size);
     console.log();
   }
 }
 
-function printCase({ name, status, worst }) {
+function printCase({ name, status, worst, shared }) {
   const error = worst === undefined ? '' : `  error ${worst.toPrecision(2)} of the tolerance`;
-  console.log(`    ${status.padEnd(12)} ${name}${error}`);
+  console.log(`    ${status.padEnd(12)} ${name}${error}${shared ? `, ${shared} tasks on the other thread` : ''}`);
 }
 
-function printFailures(results, numVariants) {
+function printFailures(results, numBuilds) {
   const failures = results.filter(({ status }) => status === 'failed');
   for (const [what, same] of groupBy(failures, ({ name, reason }) => `${name}: ${reason}`)) {
-    console.log(`  FAILED${onVariants(same, numVariants)} ${what}`);
+    console.log(`  FAILED${onBuilds(same, numBuilds)} ${what}`);
   }
 }
 
 /** By missing feature. */
-function printUnsupported(results, numVariants) {
+function printUnsupported(results, numBuilds) {
   const unsupported = results.filter(({ status }) => status === 'unsupported');
   for (const [reason, same] of groupBy(unsupported, (result) => result.reason)) {
     const names = [...new Set(same.map(({ name }) => name))];
-    console.log(`  not yet supported${onVariants(same, numVariants)}, for want of ${reason}: ${names.join(', ')}`);
+    console.log(`  not yet supported${onBuilds(same, numBuilds)}, for want of ${reason}: ${names.join(', ')}`);
   }
 }
 
-/** The variants that results are of, where they are not of all. */
-function onVariants(results, numVariants) {
-  const variants = new Set(results.map(({ variant }) => variant));
-  return variants.size === numVariants ? '' : ` on ${[...variants].join(', ')}`;
+/** The builds that results are of, where they are not of all. */
+function onBuilds(results, numBuilds) {
+  const builds = new Set(results.map(({ build }) => build));
+  return builds.size === numBuilds ? '' : ` on ${[...builds].join(', ')}`;
 }
 
 function groupBy(items, keyOf) {
