@@ -292,6 +292,29 @@ attn_status attn_rotary_f32(const attn_rotary_desc *desc, const float *x, const 
 attn_status attn_rotary_f64(const attn_rotary_desc *desc, const double *x, const double *cos,
                             const double *sin, double *out);
 
+/* ---- Norm and gate ------------------------------------------------------------------------------------- */
+
+/* RMSNorm (Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"; ONNX RMSNormalization-23), row by row:
+ *
+ *     out[i][d] = x[i][d] / sqrt(mean_d x[i][d]^2 + epsilon) * weight[d]
+ *
+ *   x, out   [rows, dim], contiguous; rows may be 0; out may be x
+ *   weight   [dim]
+ *   epsilon  >= 0 (ATTN_ERR_OPTION); Llama's is 1e-5. With 0 a row of zeros stays one
+ * In float32 no row overflows that is finite: sums that float32 cannot hold are made in float64. */
+attn_status attn_rms_norm_f32(int32_t rows, int32_t dim, const float *x, const float *weight,
+                              double epsilon, float *out);
+attn_status attn_rms_norm_f64(int32_t rows, int32_t dim, const double *x, const double *weight,
+                              double epsilon, double *out);
+
+/* SwiGLU (Shazeer 2020, "GLU Variants Improve Transformer", section 2), without its matrices:
+ *
+ *     out[i] = gate[i] * sigmoid(gate[i]) * up[i]          sigmoid(x) = 1 / (1 + e^-x)
+ *
+ * count elements each; out may be gate or up. In float32 a sigmoid below 2^-100 is 0. */
+attn_status attn_swiglu_f32(ptrdiff_t count, const float *gate, const float *up, float *out);
+attn_status attn_swiglu_f64(ptrdiff_t count, const double *gate, const double *up, double *out);
+
 /* ---- Layers -------------------------------------------------------------------------------------------- */
 
 /* y = x w^T + bias: torch.nn.functional.linear.

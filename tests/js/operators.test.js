@@ -236,6 +236,69 @@ eachVariant('half precision becomes float32, exactly', (attn) => {
   }
 });
 
+eachVariant('rmsNorm divides each row by its root mean square, for any rank of x', (attn) => {
+  const next = random(6);
+  for (const Type of [Float32Array, Float64Array])
+    for (const [lead, dim] of [[[], 1], [[1], 4], [[3], 7], [[2, 3, 2], 16], [[0, 2], 5]])
+      for (const epsilon of [null, 0, 2]) {
+        const [x, weight] = [tensor([...lead, dim], next, Type), tensor([dim], next, Type)];
+        const want = Array.from(x.data, (value, at) => {
+          const row = x.data.subarray(at - (at % dim), at - (at % dim) + dim);
+          return (value / Math.sqrt(row.reduce((sum, e) => sum + e * e, 0) / dim + (epsilon ?? 1e-5))) * weight.data[at % dim];
+        });
+        const y = attn.rmsNorm(x, weight, { epsilon });
+        assert.deepEqual(y.shape, x.shape);
+        assert.ok(y.data instanceof Type);
+        near(y.data, want, Type === Float32Array ? 2e-6 : 1e-14, `[${lead}] of ${dim}`);
+      }
+  assert.deepEqual(attn.rmsNorm([[0, 0], [3, -3]], [1, 2], { epsilon: 0 }).toNested(), [[0, 0], [1, -2]]);
+});
+
+eachVariant('swiglu is gate sigmoid(gate) up', (attn) => {
+  const next = random(7);
+  for (const Type of [Float32Array, Float64Array])
+    for (const shape of [[], [1], [7], [2, 3, 4], [0, 3]]) {
+      const [gate, up] = [tensor(shape, () => 20 * next(), Type), tensor(shape, next, Type)];
+      const y = attn.swiglu(gate, up);
+      assert.deepEqual(y.shape, shape);
+      assert.ok(y.data instanceof Type);
+      near(y.data, Array.from(gate.data, (g, i) => (g / (1 + Math.exp(-g))) * up.data[i]), Type === Float32Array ? 2e-5 : 1e-14, `swiglu of [${shape}]`);
+    }
+});
+
+eachVariant('operators write where they are told to, in place where that is possible', (attn) => {
+  const next = random(8);
+  const [x, up, weight, w] = [[6, 8], [6, 8], [8], [4, 8]].map((shape) => attn.tensor(shape).set(tensor(shape, next)));
+  const tables = attn.rotaryTables({ seqLen: 6, dim: 4 });
+  const rotary = { ...tables, numHeads: 2 };
+  const [like, y] = [attn.tensor([6, 8]), attn.tensor([6, 4])];
+  const calls = [
+    [y, (options) => attn.linear(x, w, null, options)],
+    [like, (options) => attn.rmsNorm(x, weight, options)],
+    [like, (options) => attn.swiglu(x, up, options)],
+    [like, (options) => attn.rotaryEmbedding(x, { ...rotary, ...options })],
+  ];
+  for (const [out, call] of calls) {
+    const want = call({});
+    assert.equal(call({ out }), out);
+    assert.deepEqual(out.toTensor(), want);
+  }
+  const before = x.toTensor();
+  for (const [, call] of calls.slice(1)) {
+    const want = call({});
+    assert.equal(call({ out: x }), x);
+    assert.deepEqual(x.toTensor(), want);
+    x.set(before);
+  }
+  assert.throws(() => attn.linear(x, w, null, { out: like }), { name: 'RangeError', message: /^out: expected shape \[6, 4\]/ });
+  assert.throws(() => attn.linear(attn.tensor([2, 2]), w, null, { out: y }), { name: 'RangeError', message: /^x\.shape/ });
+  const square = attn.tensor([8, 8]);
+  assert.throws(() => attn.linear(square, square, null, { out: square }), { name: 'TypeError', message: /^out: expected memory of its own/ });
+  assert.throws(() => attn.rmsNorm(weight, weight, { out: weight }), { name: 'TypeError', message: /^out: expected memory of its own/ });
+  assert.throws(() => attn.swiglu(Float64Array.of(1), [1], { out: attn.tensor([1]) }), { name: 'TypeError', message: /^out: expected no tensor in a float64 call/ });
+  assert.throws(() => attn.swiglu([1], [1], { out: [1] }), { name: 'TypeError', message: /^out: expected a tensor of this engine/ });
+});
+
 const w = [[1, 2], [3, 4], [5, 6]];
 const angles = { cos: [[1], [1]], sin: [[0], [0]] };
 const REFUSED = [
@@ -249,6 +312,16 @@ const REFUSED = [
   [(a) => a.softmax([1, 2], { dim: 0 }), TypeError, /dim: no such option/],
   [(a) => a.softmax({ data: Float32Array.of(1), shape: [] }), RangeError, /^x: expected rank 1/],
   [(a) => a.softmax([true]), TypeError, /^x: expected numbers/],
+  [(a) => a.rmsNorm([1, 2, 3], [1, 2]), RangeError, /^x\.shape\[0\]: expected 2 \(dim of weight\), got 3/],
+  [(a) => a.rmsNorm([1, 2], w), RangeError, /^weight: expected rank 1/],
+  [(a) => a.rmsNorm({ data: Float32Array.of(1), shape: [] }, [1]), RangeError, /^x: expected rank 1 or more/],
+  [(a) => a.rmsNorm([], []), RangeError, /^weight\.shape\[0\]: expected at least 1/],
+  [(a) => a.rmsNorm([1], [1], { epsilon: -1 }), RangeError, /^epsilon: /],
+  [(a) => a.rmsNorm([1], [1], { epsilon: NaN }), RangeError, /^epsilon: /],
+  [(a) => a.rmsNorm([1], [1], { eps: 1 }), TypeError, /eps: no such option/],
+  [(a) => a.rmsNorm(Float64Array.of(1), Float32Array.of(1)), TypeError, /^weight: expected float64/],
+  [(a) => a.swiglu([1, 2], [[1, 2]]), RangeError, /^up: expected shape \[2\] as gate, got \[1, 2\]/],
+  [(a) => a.swiglu([1], 'up'), TypeError, /^up: /],
   [(a) => a.rotaryEmbedding(w, {}), TypeError, /^cos: /],
   [(a) => a.rotaryEmbedding(w, angles), RangeError, /^cos: expected at least 3 positions/],
   [(a) => a.rotaryEmbedding([1, 2], angles), RangeError, /^x: expected rank 4 or 3 or 2/],

@@ -49,6 +49,8 @@ export async function sample(): Promise<void> {
   const { cos, sin } = attn.rotaryTables({ seqLen: 4, dim: 2, theta: 500 });
   const turned: Tensor = attn.rotaryEmbedding(x, { cos, sin, positionIds: { data: new BigInt64Array(4), dims: [1, 4] }, interleaved: true, rotaryDim: 2, numHeads: 2 });
   attn.rotaryEmbedding(attn.linear(turned, [[1]], [1]), { cos, sin, positionIds: [[0, 1, 2, 3]] });
+  attn.swiglu(attn.rmsNorm(turned, [1], { epsilon: 1e-6, out: attn.tensor([1]) }), [[1]], { out: null });
+  attn.linear(x, [[1]], null, { out: attn.tensor([1, 1]) });
   const scored: SdpaResult = attn.scoreAttention(x, attn.softmax(other, { axis: 0 }), x, { score: 'concat', w: [[1, 2]], v: [1], wQuery: [[1]], isCausal: true, returnWeights: true });
   const slopes: number = attn.scoreAttentionBackward(scored.output, x, x, x, { score: 'dot', wKey: x }).gradScale;
   const exponential: number | undefined = attn.explain(x, x, x, { row: 0, head: 1, batch: 0, products: true, isCausal: true }).exponentials[0];

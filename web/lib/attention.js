@@ -91,8 +91,8 @@ export class Attention {
     return sdpa(this.#living, query, key, value, options);
   }
 
-  linear(x, weight, bias) {
-    return operators.linear(this.#living, x, weight, bias);
+  linear(x, weight, bias, options) {
+    return operators.linear(this.#living, x, weight, bias, options);
   }
 
   softmax(x, options) {
@@ -101,6 +101,14 @@ export class Attention {
 
   rotaryEmbedding(x, options) {
     return operators.rotaryEmbedding(this.#living, x, options);
+  }
+
+  rmsNorm(x, weight, options) {
+    return operators.rmsNorm(this.#living, x, weight, options);
+  }
+
+  swiglu(gate, up, options) {
+    return operators.swiglu(this.#living, gate, up, options);
   }
 
   rotaryTables(options) {

@@ -196,7 +196,12 @@ export interface AttentionSteps {
   output: number[];
 }
 
-export interface RotaryEmbeddingOptions {
+export interface OutOptions {
+  /** Write the result here instead of into a new array, and return it: a float32 call's, with the result's shape, and no input of it. */
+  out?: EngineTensor | null;
+}
+
+export interface RotaryEmbeddingOptions extends OutOptions {
   /**
    * cos and sin of the angles (see {@link Attention.rotaryTables}): [maxPos, rotaryDim / 2], or, without `positionIds`, gathered
    * already: [batch, seq, rotaryDim / 2]. Converted to the type of x.
@@ -346,7 +351,20 @@ export class Attention {
    * torch.nn.functional.linear: x weight^T + bias. `x` [..., inDim] of any rank, `weight` [outDim, inDim], `bias` [outDim];
    * returns [..., outDim]. Leading axes may be 0.
    */
-  linear(x: TensorInput, weight: TensorInput, bias?: TensorInput | null): Tensor;
+  linear(x: TensorInput, weight: TensorInput, bias?: TensorInput | null, options?: OutOptions | null): Tensor;
+
+  /**
+   * RMSNorm (Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"; ONNX RMSNormalization-23; torch.nn.functional.rms_norm)
+   * over the last axis: x / sqrt(mean(x^2) + epsilon) * weight. `x` [..., dim] of any rank above 0, `weight` [dim]; a result
+   * of x's shape. `epsilon` is 1e-5 by default; with 0 a row of zeros stays one. `out` may be x.
+   */
+  rmsNorm(x: TensorInput, weight: TensorInput, options?: OutOptions & { epsilon?: number | null } | null): Tensor;
+
+  /**
+   * SwiGLU (Shazeer 2020, "GLU Variants Improve Transformer") without its matrices, element by element:
+   * gate * sigmoid(gate) * up, with sigmoid(x) = 1 / (1 + e^-x). Both of one shape, any; `out` may be either.
+   */
+  swiglu(gate: TensorInput, up: TensorInput, options?: OutOptions | null): Tensor;
 
   /**
    * Softmax of `x` along `axis` (default -1, the last), for any rank above 0: exp(x - max) / sum exp(x - max). Where
@@ -358,7 +376,7 @@ export class Attention {
    * Rotary position embedding (Su et al. 2021, RoFormer, section 3.4.2), as ONNX's RotaryEmbedding-23: every row's columns are
    * turned in pairs, by the angles of the row's position, so that query . key depends on the difference of positions.
    * `x` is [batch, heads, seq, dim], or [batch, seq, heads * dim] or [seq, heads * dim] with `numHeads`; a result of the same
-   * shape. Turn queries and keys, not values.
+   * shape. Turn queries and keys, not values. `out` may be x.
    */
   rotaryEmbedding(x: TensorInput, options: RotaryEmbeddingOptions): Tensor;
 

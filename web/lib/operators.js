@@ -1,18 +1,20 @@
 import { EXEC, ROTARY_DESC } from './abi.js';
 import { count, newArray } from './heap.js';
+import { readOut } from './sdpa.js';
 import { argument, commonType, isList, rank, size, sizes } from './shapes.js';
 import { finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
 
-// result(heap, shape, type, call): call(scope, out) puts its inputs and returns [function of attn.h, ...arguments], which
-// writes a tensor of this shape to out.
-function result(heap, shape, type, call) {
+// result(heap, shape, type, call, given): call(scope, out) puts its inputs and returns [function of attn.h, ...arguments],
+// which writes a tensor of this shape to out: memory of its own, or the tensor that was given for it.
+function result(heap, shape, type, call, given = null, inputs = []) {
+  const place = given && readOut(heap, given, type, shape, inputs);
   return heap.scope((scope) => {
-    const out = scope.takeTensor(shape, type, 'output');
+    const out = place ?? scope.takeTensor(shape, type, 'output');
     const [name, ...args] = call(scope, out);
     scope.fill();
     heap.call(name, ...args);
-    return new Tensor(heap.copy(type, out, count(shape)), shape);
+    return given ?? new Tensor(heap.copy(type, out, count(shape)), shape);
   });
 }
 
@@ -27,7 +29,8 @@ function linearExec(heap, scope, name, sizes) {
   return exec;
 }
 
-export function linear(heap, x, weight, bias) {
+export function linear(heap, x, weight, bias, options) {
+  const { out } = readOptions(options, 'options', { out: null });
   const input = argument(heap, x, 'x');
   const w = argument(heap, weight, 'weight');
   const b = bias == null ? null : argument(heap, bias, 'bias');
@@ -47,7 +50,7 @@ export function linear(heap, x, weight, bias) {
     const args = [...sizes, scope.put(input, type), inDim, scope.put(w, type), b ? scope.put(b, type) : 0, y, outDim];
     if (type === 'f32') args.push(linearExec(heap, scope, 'attn_linear_f32', sizes));
     return [`attn_linear_${type}`, ...args];
-  });
+  }, out, [input, w, b]);
 }
 
 // linearBackward(heap, gradY, x, weight) -> { gradX, gradWeight }, for tensors of one type that fit.
@@ -92,7 +95,7 @@ function readPositions(ids, batch, seqLen, positions) {
   return { ...tensor, read: () => list };
 }
 
-const ROTARY = { cos: undefined, sin: undefined, positionIds: null, interleaved: false, rotaryDim: null, numHeads: null };
+const ROTARY = { cos: undefined, sin: undefined, positionIds: null, interleaved: false, rotaryDim: null, numHeads: null, out: null };
 
 export function rotaryEmbedding(heap, x, options) {
   const o = readOptions(options, 'options', ROTARY);
@@ -138,7 +141,7 @@ export function rotaryEmbedding(heap, x, options) {
     const args = [scope.put(input, type), ...tables.map((table) => scope.put(table, type)), y];
     heap.write(desc, ROTARY_DESC, { ...fields, position_ids: ids ? scope.put(ids, 'i32') : 0 });
     return [`attn_rotary_${type}`, desc, ...args];
-  });
+  }, o.out, tables);
 }
 
 // The angles of Su et al. 2021, in float64; a call rounds them to its own type.
@@ -156,4 +159,28 @@ export function rotaryTables(options) {
     }
   }
   return { cos: new Tensor(cos, shape), sin: new Tensor(sin, [...shape]) };
+}
+
+export function rmsNorm(heap, x, weight, options) {
+  const { epsilon, out } = readOptions(options, 'options', { epsilon: 1e-5, out: null });
+  const input = argument(heap, x, 'x');
+  const w = argument(heap, weight, 'weight');
+  const type = commonType(input, w);
+  rank(w, [1], '[dim]');
+  const dim = size(w, 1);
+  if (input.shape.length < 1) throw wrongSize('x', 'rank 1 or more ([..., dim])', 'shape []');
+  size(input, 1, dim, 'dim of weight');
+  const rows = count(input.shape) / dim;
+  finite(epsilon, 'epsilon', 0);
+  return result(heap, [...input.shape], type, (scope, y) =>
+    [`attn_rms_norm_${type}`, rows, dim, scope.put(input, type), scope.put(w, type), epsilon, y], out, [w]);
+}
+
+export function swiglu(heap, gate, up, options) {
+  const { out } = readOptions(options, 'options', { out: null });
+  const [g, u] = [argument(heap, gate, 'gate'), argument(heap, up, 'up')];
+  const type = commonType(g, u);
+  if (`${u.shape}` !== `${g.shape}`) throw wrongSize('up', `shape [${g.shape.join(', ')}] as gate`, `[${u.shape.join(', ')}]`);
+  return result(heap, [...g.shape], type, (scope, y) =>
+    [`attn_swiglu_${type}`, count(g.shape), scope.put(g, type), scope.put(u, type), y], out);
 }

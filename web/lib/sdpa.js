@@ -73,7 +73,8 @@ function readWindow(window) {
   return { window_left: limit(left, 'window.left'), window_right: limit(right, 'window.right') };
 }
 
-function readOut(heap, out, type, shape, inputs) {
+// readOut(...): where a tensor given as `out` lies; it must have this shape and not be one of these inputs.
+export function readOut(heap, out, type, shape, inputs) {
   if (!out[LOCATE]) throw wrongKind('out', 'a tensor of this engine', out);
   const pointer = out[LOCATE](heap, 'out');
   if (type !== 'f32') throw new TypeError('out: expected no tensor in a float64 call, got a float32 one');
