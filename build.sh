@@ -24,7 +24,8 @@ help() {
 ./build.sh COMMAND
 
   build              compile the WebAssembly modules into web/lib/wasm
-  serve              build, then serve the page on 127.0.0.1 (--port N, --no-isolation)
+  serve              build, then serve the page and its manual on 127.0.0.1 (--port N, --no-isolation)
+  docs               build the manual into build/docs: guides, reference of the module, C manual
   test [PART ...]    build everything and run every test, or only these parts:
                      native asan wasm format types tools js page conformance
   bench [OPTION ...] measure against other engines, in Node and in Chromium (--quick: two minutes; --help)
@@ -181,6 +182,19 @@ build() {
   unlock
 }
 
+# docs: the manual, unless build/docs is that of the same sources.
+docs() {
+  local stamp
+  need_node
+  stamp=$(cat build.sh package.json tools/docs/*.* web/docs/* web/lib/*.d.ts include/attn.h | sha256sum)
+  [ "$(cat build/docs/.built 2>/dev/null)" != "$stamp" ] || return 0
+  need_node_modules tools/docs
+  log=build/docs.log
+  : >"$log"
+  watch "making the manual" true node tools/docs/build.mjs || show_log "making the manual failed"
+  printf '%s' "$stamp" >build/docs/.built
+}
+
 bench() {
   case " $* " in
     *" --help "* | *" --markdown "*) exec node tests/bench/run.mjs "$@" ;;
@@ -257,8 +271,18 @@ case $command in
     build
     report_sizes
     ;;
+  docs)
+    lock
+    docs
+    unlock
+    say "the manual is build/docs/index.html"
+    ;;
   serve)
     build
+    # The page does without its manual, for instance where npm cannot be reached: docs/ then says how to build it.
+    lock
+    (docs) || say "the manual could not be made: serving the page without it"
+    unlock
     exec node tools/serve.mjs "$@"
     ;;
   test) run_tests "$@" ;;
@@ -267,7 +291,7 @@ case $command in
     case "${*:-}" in
       '') remove build web/lib/wasm ;;
       --all)
-        remove build web/lib/wasm node_modules tests/bench/node_modules tests/bench/*/node_modules
+        remove build web/lib/wasm node_modules tools/docs/node_modules tests/bench/node_modules tests/bench/*/node_modules
         [ ! -e "$cache/emscripten/.get-emscripten.lock" ] || remove "$cache/emscripten"
         rmdir "$cache" 2>/dev/null || true
         ;;

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Serves the folder web/ on this machine only, with the headers that let a page share memory between threads.
+// Serves the folder web/ on this machine only, with the headers that let a page share memory between threads, and the
+// manual, where it is built, as its docs/.
 //
 //   node tools/serve.mjs [--port N] [--no-isolation]
 //
@@ -35,6 +36,7 @@ const TYPES = {
 
 const FIRST_PORT = 8080;
 const WEB = fileURLToPath(new URL('../web', import.meta.url));
+const MANUAL = fileURLToPath(new URL('../build/docs', import.meta.url)); // ./build.sh docs
 
 // What the address names below root: { file, size }, { redirect } or nothing.
 async function lookUp(root, url) {
@@ -72,11 +74,21 @@ function answerWith(response, status, headers, text) {
   response.end(text + '\n');
 }
 
+// The manual lies over the folder docs/ of the page, whose index.html says how it is built.
+async function lookUpBoth(root, url) {
+  if (root === (await realpath(WEB)) && url.startsWith('/docs/')) {
+    const manual = await realpath(MANUAL).catch(() => undefined);
+    const found = manual && (await lookUp(manual, url.slice('/docs'.length)));
+    if (found) return found.redirect ? { redirect: `/docs${found.redirect}` } : found;
+  }
+  return lookUp(root, url);
+}
+
 async function answer(root, headers, request, response) {
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   if (request.method !== 'GET' && request.method !== 'HEAD')
     return answerWith(response, 405, { Allow: 'GET, HEAD' }, 'Only GET and HEAD');
-  const found = await lookUp(root, request.url);
+  const found = await lookUpBoth(root, request.url);
   if (!found) return answerWith(response, 404, {}, 'Not found');
   if (found.redirect) return answerWith(response, 301, { Location: found.redirect }, found.redirect);
   response.writeHead(200, {

@@ -126,6 +126,8 @@ const lessonButton = h('button', { type: 'button', class: 'chip chip-lesson', on
 const panelSlot = h('section', { class: 'panel-slot wide', hidden: true, 'aria-labelledby': 'heading' });
 const intro = h('section', { class: 'intro', 'aria-label': t.textLabel });
 
+// Where the page is published without its manual, its head names none.
+const manual = document.querySelector('link[rel="help"]')?.href;
 
 document.body.append(
   h('a', { class: 'skip', href: '#stage', onclick: (event) => { event.preventDefault(); stage.matrix.focus(); } }, t.skip),
@@ -143,7 +145,7 @@ document.body.append(
       h('h2', { id: 'settings-title' }, t.settingsTitle), controls.element, problem, progress, timing, agreement),
     inspector.element,
     tables.element),
-  h('footer', { class: 'bottom' }, h('p', {}, t.footer)),
+  h('footer', { class: 'bottom' }, h('p', {}, t.footer, manual && [' ', h('a', { href: manual }, t.manual)])),
   openDialog.dialog, announcer.element);
 intro.append(heroBox, notice, lesson.element, textBox, textProblem, sentence.element, caption);
 text.value = store.get().text;

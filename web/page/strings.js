@@ -239,6 +239,7 @@ export const t = {
   progress: (share) => `Being computed: ${Math.round(100 * share)} %`,
   cancel: 'Cancel', cancelled: 'Cancelled. The last good picture stays.',
   additiveTooLong: 'The additive score builds 2d matrices; it is offered for up to 128 words. Shorten the text or choose another score.',
+  manual: 'Manual',
   footer: 'Nothing you type or open leaves this machine. The weights are computed in float32 by the engine at each keystroke; the page only draws them. The “previous word” part of X stands for what an earlier layer would have written.',
 
   inspector: {
