@@ -109,7 +109,7 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
   const num_kv_heads = broadcast([k, v], leading.slice(1), 1);
   const num_heads = leading[0][1] === 1 ? num_kv_heads : leading[0][1];
   if (num_heads % num_kv_heads) throw wrongSize('query.shape[1]', `a multiple of ${num_kv_heads} (heads of key and value)`, num_heads);
-  // A KvCache's tensors have strides of their own.
+  // Tensors with gaps (a KvCache's, a decoder's heads) have strides of their own.
   const strides = (tensor, [n, heads], rows, dim) =>
     tensor.strides ?? { batch: n === 1 ? 0 : heads * rows * dim, head: heads === 1 ? 0 : rows * dim, row: dim };
 
@@ -149,6 +149,7 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
   };
   if (o.scale !== null) fields.scale = finite(o.scale, 'scale');
   const out = o.out && readOut(heap, o.out, type, shapes.out, [...tensors, mask, slopes]);
+  if (o.out?.strides) fields.out = o.out.strides;
 
   const stream = mayStream && streams(heap, type, k, v, { stacks: batch * num_kv_heads, rows: (seq_len_q * num_heads) / num_kv_heads });
   const results = {};
@@ -228,7 +229,7 @@ export function sdpa(heap, query, key, value, options) {
 const SLICE = 25;
 
 // A turn of the event loop. Nested timers of browsers wait 4 ms; messages do not.
-const pause = () => new Promise((resolve) => {
+export const pause = () => new Promise((resolve) => {
   if (globalThis.setImmediate) return setImmediate(resolve);
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => { port1.close(); resolve(); };

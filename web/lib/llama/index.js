@@ -1,0 +1,2 @@
+export { Llama, LlamaSequence } from './decoder.js';
+export { Tokenizer } from './tokenizer.js';
