@@ -6,7 +6,7 @@
  * ```js
  * import { Attention } from 'spotlight-attention';
  * const attn = await Attention.create();
- * attn.attention([0.5, 0.5], [[0.1, 0.2], [0.2, 0.3]], [[0.6, 0.8], [0.7, 0.9]]);   // [0.6524979187478941, 0.852497918747894]
+ * console.log(attn.attention([0.5, 0.5], [[0.1, 0.2], [0.2, 0.3]], [[0.6, 0.8], [0.7, 0.9]])); // [0.6524979187478941, 0.852497918747894]
  * ```
  *
  * Tensors are row-major. Wherever one is taken, anything with `data` and `shape` (or `dims`) will do, and so do nested
