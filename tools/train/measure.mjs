@@ -1,0 +1,155 @@
+// What each head of a model does, measured on held-out sentences: where it looks at the places where a skill is needed,
+// and what is lost without it. tools/train/README.md says how to read the figures.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { mulberry32 } from '../../web/lib/random.js';
+import { SKILLS, sentence, tokensOf } from '../../web/model/sentences.js';
+import { checkpointOf } from '../../web/model/untrained.js';
+
+const LENGTH = 48; // <bos> and the longest sentence
+
+/** Held-out sentences until each skill was used `uses` times; of the skills that had enough, further uses are left out. */
+export function heldOutUses(seed, uses) {
+  const random = mulberry32(seed);
+  const left = new Map(SKILLS.map((skill) => [skill, uses]));
+  const rows = [];
+  const list = [];
+  const seen = new Set();
+  while ([...left.values()].some((count) => count > 0)) {
+    const { words, uses: found } = sentence(random, { heldOut: true });
+    const text = words.join(' ');
+    if (seen.has(text)) continue;
+    seen.add(text);
+    const wanted = found.filter(({ skill }) => left.get(skill) > 0);
+    if (wanted.length === 0) continue;
+    for (const use of wanted) {
+      left.set(use.skill, left.get(use.skill) - 1);
+      list.push({ row: rows.length, ...use });
+    }
+    rows.push([0, ...tokensOf(words)]);
+  }
+  return { rows, uses: list };
+}
+
+// probe(silenced) -> for each query { logits, mass(layer, head, position) }
+function prober(program, config, parameters, rows, queries) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'spotlight-measure-'));
+  const file = (name) => path.join(folder, name);
+  const tokens = new Uint16Array(rows.length * LENGTH);
+  rows.forEach((row, r) => tokens.set(row, r * LENGTH));
+  writeFileSync(file('model'), checkpointOf(config, parameters));
+  writeFileSync(file('rows'), tokens);
+  writeFileSync(file('queries'), Int32Array.from(queries.flatMap(({ row, position }) => [row, position])));
+  const { numLayers, numHeads, vocabSize } = config;
+  const size = vocabSize + numLayers * numHeads * LENGTH;
+  const probe = (silenced = []) => {
+    const heads = silenced.flatMap(({ layer, head }) => [String(layer), String(head)]);
+    execFileSync(program, [file('model'), file('rows'), String(LENGTH), file('queries'), file('out'), ...heads]);
+    const out = new Float32Array(readFileSync(file('out')).buffer);
+    return queries.map((_, q) => {
+      const answer = out.subarray(q * size, (q + 1) * size);
+      return {
+        logits: answer.subarray(0, vocabSize),
+        mass: (layer, head, position) => answer[vocabSize + (layer * numHeads + head) * LENGTH + position],
+      };
+    });
+  };
+  return { probe, close: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const round = (value) => Math.round(value * 1e4) / 1e4;
+
+// Whether the right word is likelier than each wrong one, and its share of the probability of all of these.
+function score({ logits }, { right, wrong }) {
+  const best = logits[right];
+  const rest = wrong.map((token) => Math.exp(logits[token] - best));
+  return { right: Math.max(...rest) < 1, share: 1 / (1 + rest.reduce((sum, odds) => sum + odds, 0)) };
+}
+
+// What rules of thumb would say: the candidate that stands last, first.
+function thumb(use, which) {
+  const candidates = [{ position: use.source, word: use.right }, ...use.distractors].sort((a, b) => a.position - b.position);
+  return candidates.at(which).word === use.right;
+}
+
+/**
+ * The table: for each skill { uses, accuracy, misled, accuracyMisled, share, lastCandidate, firstCandidate, chance, heads: [{ layer, head, mass,
+ * distractors, massFromWord, accuracySilenced, lost, shareLost }] }. Layers and heads count from 0.
+ */
+export function measure({ program, config, parameters, seed = 2, uses: perSkill = 500, progress = () => {} }) {
+  const { rows, uses } = heldOutUses(seed, perSkill);
+  const token = (word) => tokensOf([word])[0];
+  const tokenised = uses.map(({ right, wrong }) => ({ right: token(right), wrong: wrong.map(token) }));
+  // In a row <bos> stands before the words, so that the word at `position` is predicted at the token of that number.
+  const queries = uses.flatMap(({ row, position }) => [{ row, position }, { row, position: position + 1 }]);
+  const { probe, close } = prober(program, config, parameters, rows, queries);
+  try {
+    const heads = [];
+    for (let layer = 0; layer < config.numLayers; layer++) for (let head = 0; head < config.numHeads; head++) heads.push({ layer, head });
+    const answers = probe();
+    const scores = uses.map((_, u) => score(answers[2 * u], tokenised[u]));
+    const without = heads.map((head, h) => {
+      progress(h, heads.length);
+      const silenced = probe([head]);
+      return uses.map((_, u) => score(silenced[2 * u], tokenised[u]));
+    });
+    const skills = SKILLS.map((skill) => {
+      const of = uses.map((use, u) => ({ use, u })).filter(({ use }) => use.skill === skill);
+      const misled = of.filter(({ use }) => use.distractors.some(({ word }) => word !== use.right));
+      const accuracy = (list, from) => mean(list.map(({ u }) => (from[u].right ? 1 : 0)));
+      const all = accuracy(of, scores);
+      const share = mean(of.map(({ u }) => scores[u].share));
+      return {
+        skill,
+        uses: of.length,
+        accuracy: round(all),
+        misled: misled.length,
+        accuracyMisled: misled.length > 0 ? round(accuracy(misled, scores)) : null,
+        share: round(share),
+        lastCandidate: round(mean(of.map(({ use }) => (thumb(use, -1) ? 1 : 0)))),
+        firstCandidate: round(mean(of.map(({ use }) => (thumb(use, 0) ? 1 : 0)))),
+        chance: round(mean(of.map(({ use }) => 1 / (use.position + 1)))),
+        chanceDistractors: round(mean(of.map(({ use }) => use.distractors.length / (use.position + 1)))),
+        heads: heads.map(({ layer, head }, h) => {
+          const silencedAccuracy = accuracy(of, without[h]);
+          return {
+            layer,
+            head,
+            mass: round(mean(of.map(({ use, u }) => answers[2 * u].mass(layer, head, use.source + 1)))),
+            distractors: round(mean(of.map(({ use, u }) => use.distractors.reduce((sum, { position }) => sum + answers[2 * u].mass(layer, head, position + 1), 0)))),
+            massFromWord: round(mean(of.map(({ use, u }) => answers[2 * u + 1].mass(layer, head, use.source + 1)))),
+            accuracySilenced: round(silencedAccuracy),
+            lost: round(all - silencedAccuracy),
+            shareLost: round(share - mean(of.map(({ u }) => without[h][u].share))),
+          };
+        }),
+      };
+    });
+    return { seed, sentences: rows.length, skills };
+  } finally {
+    close();
+  }
+}
+
+/** The table as lines of text, for the eye. */
+export function report({ skills }) {
+  const percent = (value) => `${Math.round(value * 100)}`.padStart(4);
+  const lines = [];
+  for (const { skill, uses, accuracy, accuracyMisled, share, lastCandidate, firstCandidate, chance, chanceDistractors, heads } of skills) {
+    lines.push(
+      `${skill}: ${uses} uses, right ${percent(accuracy)} %, with misleading words ${accuracyMisled === null ? '   -' : percent(accuracyMisled)} %, share ${percent(share)} %` +
+        ` (last candidate ${percent(lastCandidate)} %, first ${percent(firstCandidate)} %); chance ${percent(chance)} %, of distractors ${percent(chanceDistractors)} %`,
+    );
+    for (const head of heads)
+      lines.push(
+        `  layer ${head.layer + 1} head ${head.head + 1}  to source ${percent(head.mass)} %  to distractors ${percent(head.distractors)} %` +
+          `  from the word ${percent(head.massFromWord)} %  silenced: lost ${percent(head.lost)} points (share ${percent(head.shareLost)})`,
+      );
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,121 @@
+#!/usr/bin/env node
+// ./build.sh train: makes the sentences, trains on them, brings the model into the form that ships and measures its heads.
+//
+//   node tools/train/train.mjs [--out FOLDER] [--measure] [--seed N] [--steps N] [--batch N] [--rate X] [--decay X]
+//                              [--dim N] [--hidden-dim N] [--layers N] [--heads N] [--threads N] [--again]
+//
+// What is half done lies in build/train: a run that was stopped goes on from there.
+
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { mulberry32 } from '../../web/lib/random.js';
+import { VOCABULARY, row } from '../../web/model/sentences.js';
+import { readFloat, readInt8, writeInt8 } from './checkpoint.mjs';
+import { measure, report } from './measure.mjs';
+
+process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
+
+const PROGRAMS = 'build/native/tools/train';
+const WORK = 'build/train';
+const SEQ_LEN = 64;
+const HELD_OUT_ROWS = 96;
+// What shipped was made with these.
+const DEFAULTS = {
+  seed: 1, steps: 6000, batch: 24, rate: 3e-3, decay: 0.1,
+  dim: 64, 'hidden-dim': 128, layers: 2, heads: 4, threads: 2,
+};
+
+function fail(sentence) {
+  console.error(`train: ${sentence}`);
+  process.exit(2);
+}
+
+function readOptions() {
+  let values;
+  try {
+    const options = { out: { type: 'string', default: WORK }, measure: { type: 'boolean' }, again: { type: 'boolean' } };
+    for (const name of Object.keys(DEFAULTS)) options[name] = { type: 'string' };
+    ({ values } = parseArgs({ options }));
+  } catch (error) {
+    fail(error.message);
+  }
+  for (const [name, normal] of Object.entries(DEFAULTS)) {
+    const text = values[name];
+    values[name] = text === undefined ? normal : Number(text);
+    if (!(values[name] >= 0) || (Number.isInteger(normal) && !Number.isInteger(values[name])))
+      fail(`--${name} must be a${Number.isInteger(normal) ? ' whole' : ''} number, not "${text}"`);
+  }
+  return values;
+}
+
+// Whole or not there.
+function write(file, data) {
+  writeFileSync(`${file}.new`, data);
+  renameSync(`${file}.new`, file);
+}
+
+/** `count` rows of SEQ_LEN + 1 tokens, each followed by its target, from one seed. */
+export function rowsOf(count, seed, options) {
+  const random = mulberry32(seed);
+  const tokens = new Uint16Array(count * (SEQ_LEN + 1));
+  for (let r = 0; r < count; r++) tokens.set(row(random, SEQ_LEN + 1, options), r * (SEQ_LEN + 1));
+  return tokens;
+}
+
+function run(program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: 'inherit' });
+    // The program saves its checkpoint first.
+    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+    child.on('error', reject);
+    child.on('close', resolve);
+  });
+}
+
+// Only what a run depends on decides whether it can go on.
+async function train(o) {
+  mkdirSync(WORK, { recursive: true });
+  const file = (name) => path.join(WORK, name);
+  if (o.again) rmSync(file('checkpoint'), { force: true });
+  const made = JSON.stringify({ seed: o.seed, rows: o.steps * o.batch, seqLen: SEQ_LEN, vocabulary: VOCABULARY, grammar: readFileSync('web/model/sentences.js', 'utf8') });
+  if (!existsSync(file('rows.json')) || readFileSync(file('rows.json'), 'utf8') !== made) {
+    console.log(`train: making ${o.steps * o.batch} rows of sentences`);
+    rmSync(file('checkpoint'), { force: true });
+    write(file('rows'), rowsOf(o.steps * o.batch, o.seed));
+    write(file('held-out'), rowsOf(HELD_OUT_ROWS, o.seed, { heldOut: true }));
+    write(file('rows.json'), made);
+  }
+  const status = await run(path.join(PROGRAMS, 'train'), [
+    '--rows', file('rows'), '--held-out', file('held-out'), '--checkpoint', file('checkpoint'), '--model', file('float.bin'), '--log', file('training.tsv'),
+    '--vocabulary', String(VOCABULARY.length), '--seq-len', String(SEQ_LEN), '--kv-heads', String(o.heads),
+    ...['seed', 'steps', 'batch', 'rate', 'decay', 'dim', 'hidden-dim', 'layers', 'heads', 'threads'].flatMap((name) => [`--${name}`, String(o[name])]),
+  ]);
+  if (status !== 0) process.exit(status ?? 1);
+
+  mkdirSync(o.out, { recursive: true });
+  const { config, parameters } = readFloat(readFileSync(file('float.bin')));
+  write(path.join(o.out, 'model.bin'), writeInt8(config, parameters));
+  write(path.join(o.out, 'vocabulary.json'), `${JSON.stringify(VOCABULARY)}\n`);
+  write(path.join(o.out, 'training.tsv'), readFileSync(file('training.tsv')));
+  const { seed, steps, batch, rate, decay } = o;
+  const given = process.argv.slice(2).filter((argument) => argument !== '--again').join(' ');
+  write(path.join(o.out, 'training.json'), `${JSON.stringify({ command: `./build.sh train ${given}`.trim(), seed, steps, batch, rate, decay, config }, null, 2)}\n`);
+}
+
+function measureIn(folder) {
+  const { config, parameters } = readInt8(readFileSync(path.join(folder, 'model.bin')));
+  const program = path.join(PROGRAMS, 'probe');
+  const table = measure({ program, config, parameters, progress: (done, all) => console.log(`train: measuring without head ${done + 1} of ${all}`) });
+  write(path.join(folder, 'heads.json'), `${JSON.stringify(table, null, 1)}\n`);
+  console.log(report(table));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const options = readOptions();
+  if (!options.measure) await train(options);
+  measureIn(options.out);
+}
