@@ -35,11 +35,13 @@ class Heads {
   }
 }
 
-// A copy of [tokens, heads * headDim], laid out as [1, heads, tokens, headDim].
-function split({ data, shape: [tokens, columns] }, heads) {
+// The same where there are no gaps between the rows of a head: for one token as it lies, else a copy.
+function split(tensor, heads) {
+  const [tokens, columns] = tensor.shape;
+  if (tokens === 1) return new Heads(tensor, heads);
+  const { data } = tensor;
   const headDim = columns / heads;
   const shape = [1, heads, tokens, headDim];
-  if (tokens === 1) return { data: data.slice(), shape };
   const result = new Float32Array(data.length);
   for (let h = 0, to = 0; h < heads; h++)
     for (let t = 0; t < tokens; t++)
@@ -61,6 +63,7 @@ class Scratch {
     const made = [];
     try {
       for (const name in columns) made.push(this[name] = attn.tensor([tokens, columns[name]]));
+      for (const name of ['cos', 'sin']) made.push(this[name] = attn.tensor([1, tokens, headDim / 2]));
     } catch (error) {
       freeAll(made);
       throw error;
@@ -117,13 +120,8 @@ export class LlamaSequence {
     this.#attn = attn;
     this.model = model;
     this.capacity = integer(capacity ?? seqLen, 'capacity', 1, seqLen);
-    const { cos, sin } = attn.rotaryTables({ seqLen: this.capacity, dim: headDim, theta: parts.theta });
+    this.#tables = attn.rotaryTables({ seqLen: this.capacity, dim: headDim, theta: parts.theta });
     try {
-      this.#tables = [];
-      for (const { data, shape } of [cos, sin]) {
-        this.#tables.push(attn.tensor(shape));
-        this.#tables.at(-1).data.set(data);
-      }
       for (let layer = 0; layer < numLayers; layer++) this.#caches.push(attn.kvCache({ numKvHeads, headDim, capacity: this.capacity }));
     } catch (error) {
       this.free();
@@ -188,14 +186,12 @@ export class LlamaSequence {
     const attn = this.#attn;
     const scratch = ids.length === 1 ? single : new Scratch(attn, this.model.config, ids.length);
     try {
-      this.#embed(ids, scratch.x);
-      const start = this.length;
-      const positionIds = { data: Int32Array.from(ids, (_, i) => start + i), shape: [1, ids.length] };
+      this.#embed(ids, scratch);
       const result = { logits: null, weights: null, scores: null };
       if (wanted.weights) result.weights = layers.map(() => null);
       if (wanted.scores !== false) result.scores = layers.map(() => null);
       layers.forEach((layer, index) => {
-        const { weights, scores } = this.#attend(layer, index, scratch, positionIds, wanted.layers.includes(index) ? wanted : null, silenced[index]);
+        const { weights, scores } = this.#attend(layer, index, scratch, wanted.layers.includes(index) ? wanted : null, silenced[index]);
         if (weights) result.weights[index] = pick(weights, wanted.heads, wanted.allHeads);
         if (scores) result.scores[index] = pick(scores, wanted.heads, wanted.allHeads);
         this.#feedForward(layer, scratch);
@@ -212,15 +208,18 @@ export class LlamaSequence {
     }
   }
 
-  #embed(ids, { data }) {
-    const { dim } = this.model.config;
-    const rows = this.#model.embedding.data;
+  // The rows of the tokens, and the angles of their positions.
+  #embed(ids, { x, ...tables }) {
+    const { dim, headDim } = this.model.config;
+    const [data, rows] = [x.data, this.#model.embedding.data];
     ids.forEach((id, i) => data.set(rows.subarray(id * dim, (id + 1) * dim), i * dim));
+    const from = this.length * (headDim / 2);
+    for (const name of ['cos', 'sin']) tables[name].data.set(this.#tables[name].data.subarray(from, from + tables[name].data.length));
   }
 
   // x += wo (heads of attention(rotated wq norm(x), rotated wk norm(x), wv norm(x)))
-  #attend(layer, index, scratch, positionIds, wanted, silent) {
-    const { x, y, query, key, value, heads, queryHeads, outHeads } = scratch;
+  #attend(layer, index, scratch, wanted, silent) {
+    const { x, y, query, key, value, heads, queryHeads, outHeads, cos, sin } = scratch;
     const { numHeads, numKvHeads, headDim, dim } = this.model.config;
     const { epsilon } = this.#model;
     const attn = this.#attn;
@@ -228,9 +227,8 @@ export class LlamaSequence {
     attn.linear(y, layer.wq, null, { out: query });
     attn.linear(y, layer.wk, null, { out: key });
     attn.linear(y, layer.wv, null, { out: value });
-    const [cos, sin] = this.#tables;
-    for (const [out, count] of [[query, numHeads], [key, numKvHeads]])
-      attn.rotaryEmbedding(out, { cos, sin, positionIds, interleaved: true, numHeads: count, out });
+    attn.rotaryEmbedding(query, { cos, sin, interleaved: true, numHeads, out: query });
+    attn.rotaryEmbedding(key, { cos, sin, interleaved: true, numHeads: numKvHeads, out: key });
     const cache = this.#caches[index].append(split(key, numKvHeads), split(value, numKvHeads));
     const result = cache.attend(queryHeads, {
       isCausal: x.shape[0] > 1, out: outHeads, returnWeights: wanted?.weights, returnScores: wanted?.scores,
@@ -265,9 +263,8 @@ export class LlamaSequence {
   }
 
   free() {
-    freeAll([...this.#caches, ...this.#tables]);
+    freeAll(this.#caches);
     this.#caches = [];
-    this.#tables = [];
   }
 
   [DISPOSE]() {
