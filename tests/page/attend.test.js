@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Attention } from '../../web/lib/index.js';
-import { attendTensors, attendText, columnTerms, rowTerms, softmaxGradient, subtract } from '../../web/page/attend.js';
+import { subtract } from '../../web/page/arithmetic.js';
+import { attendTensors, attendText, columnTerms, edited, rowTerms, softmaxGradient } from '../../web/page/attend.js';
 import { Decoder, squareRootFigure, textbookSteps, textbookTensors } from '../../web/page/figures.js';
 import { attendLarge, Cancelled, largeHead } from '../../web/page/large.js';
 import { headKinds, normals } from '../../web/page/model.js';
+import { pairOf } from '../../web/page/pair.js';
 import { causal, DEFAULT_TOKENS, headScores, matrixProduct, softmaxRows } from './reference.mjs';
 
 let attn;
@@ -62,6 +64,11 @@ test('statistics: entropy and pattern of each head are those of its weights', ()
   const weights = softmaxRows(headScores('same', DEFAULT_TOKENS, 4), causal);
   const entropy = weights.reduce((sum, row) => sum - row.reduce((s, a) => s + (a > 0 ? a * Math.log2(a) : 0), 0), 0) / n;
   near(stats[1].entropy, entropy, 1e-5, 'entropy');
+  near(stats[1].largest, weights.reduce((sum, row) => sum + Math.max(...row), 0) / n, 1e-5, 'largest');
+  // Rows whose word also stands before them: "the" and "cat" once more; "The" once more before that.
+  const rows = [4, 7, 8];
+  const same = (i) => weights[i].reduce((sum, a, j) => sum + (DEFAULT_TOKENS[j].toLowerCase() === DEFAULT_TOKENS[i].toLowerCase() ? a : 0), 0);
+  near(stats[1].share, rows.reduce((sum, i) => sum + same(i), 0) / 3, 1e-5, 'share');
 });
 
 test('the terms of a row add up to what the page shows', () => {
@@ -70,8 +77,9 @@ test('the terms of a row add up to what the page shows', () => {
   near(terms.products.reduce((a, b) => a + b), terms.at.dot, 1e-5, 'products');
   near(terms.at.dot, 16, 1e-4, 'dot');
   near(terms.rowSum, 1, 1e-6, 'row sum');
-  near(terms.powerSum, 2 + 7 * Math.exp(-4), 1e-4, 'sum of exponentials');
-  near(terms.powers[0], Math.exp(-4), 1e-6, 'exponential');
+  near(terms.sum, 2 * Math.exp(4) + 7, 1e-4, 'sum of exponentials');
+  near(terms.powers[1], Math.exp(4), 1e-4, 'exponential');
+  assert.deepEqual([terms.shift, terms.scores[9], terms.powers[9]], [0, -Infinity, 0]);
   terms.part.forEach((x, f) => near(x, terms.at.weight * terms.value[f], 1e-6, 'part'));
   const column = columnTerms(attn, result, { head: 1, col: 1 });
   near(column.sum, softmaxRows(headScores('same', DEFAULT_TOKENS, 4), causal).reduce((sum, row) => sum + row[1], 0), 1e-5, 'column sum');
@@ -107,6 +115,10 @@ test('multiplicative: q . W k, and additive: u . tanh(...), against float64', ()
     near(additive.weights.data[(n + i) * n + j], weights[i][j], 1e-5, `additive weight ${i} ${j}`);
   }));
   near(energies[8][1] - energies[8][2], 4, 1e-6, 'a match scores `gain` more');
+  const terms = rowTerms(attn, additive, { head: 1, row: 8, col: 1 });
+  assert.equal(terms.products.length, 32);
+  near(terms.products.reduce((a, b) => a + b), energies[8][1], 1e-5, 'the terms of the score');
+  terms.weights.forEach((a, j) => near(a, weights[8][j], 1e-5, `explained weight ${j}`));
 });
 
 test('an edited number changes exactly what follows from it', () => {
@@ -115,6 +127,30 @@ test('an edited number changes exactly what follows from it', () => {
   const moved = subtract(attn, edited.weights.data, plain.weights.data);
   for (let at = 0; at < moved.length; at += 1) if (Math.floor(at / n) !== n + 8) assert.equal(moved[at], 0);
   assert.ok(moved.some((x) => Math.abs(x) > 1e-3));
+});
+
+test('numbers of an opened file change in a copy', () => {
+  const tensor = { data: Float32Array.of(1, 2), shape: [1, 1, 1, 2] };
+  const { q, k } = edited({ q: tensor, k: tensor, v: tensor }, { q: { 1: 7 } });
+  assert.deepEqual([[...q.data], [...k.data], [...tensor.data]], [[1, 7], [1, 2], [1, 2]]);
+});
+
+test('two settings of different sizes: what both have, and the averages over all heads of each', () => {
+  const first = attendText(attn, job());
+  const second = attendText(attn, job({ heads: 2, headDim: 32, tokens: DEFAULT_TOKENS.slice(0, 7), mask: masks.none }));
+  const pair = pairOf(attn, first, second, { means: true });
+  assert.deepEqual([pair.heads, pair.n, pair.m], [2, 7, 7]);
+  const weights = (answer, h, i, j) => answer.weights.data[(h * answer.n + i) * answer.m + j];
+  const mean = (answer, i, j) => Array.from({ length: answer.heads }, (_, h) => weights(answer, h, i, j)).reduce((a, b) => a + b) / answer.heads;
+  for (let i = 0; i < 7; i += 1) {
+    for (let j = 0; j < 7; j += 1) {
+      for (let h = 0; h < 2; h += 1) near(pair.difference.data[(h * 7 + i) * 7 + j], weights(first, h, i, j) - weights(second, h, i, j), 1e-7, `${h} ${i} ${j}`);
+      near(pair.means.difference.data[i * 7 + j], mean(first, i, j) - mean(second, i, j), 1e-6, `mean ${i} ${j}`);
+    }
+  }
+  near(pair.means.first.data[8 * n + 1], mean(first, 8, 1), 1e-6, 'the first keeps its size');
+  assert.equal(pairOf(attn, first, first, { means: false }).means, null);
+  assert.ok(pairOf(attn, first, first, { means: false }).difference.data.every((x) => x === 0));
 });
 
 test('random tensors with more queries than keys and grouped heads', () => {
@@ -138,7 +174,7 @@ for (const mask of [masks.causal, masks.none, { kind: 'window', left: 30, right:
     const size = 600 * 600;
     assert.equal(large.weights.head, 1);
     large.weights.data.forEach((a, at) => { if (Math.abs(a - whole.weights.data[size + at]) > 1e-6) assert.fail(`weight ${at}`); });
-    const other = await largeHead(attn, large, 0, async () => {});
+    const other = await largeHead(attn, large, 0, 'weights', async () => {});
     other.data.forEach((a, at) => { if (Math.abs(a - whole.weights.data[at]) > 1e-6) assert.fail(`head 0, weight ${at}`); });
     large.stats.forEach((stat, h) => {
       near(stat.entropy, whole.stats[h].entropy, 1e-3, 'entropy');
@@ -148,12 +184,23 @@ for (const mask of [masks.causal, masks.none, { kind: 'window', left: 30, right:
     const same = rowTerms(attn, whole, { head: 0, row: 500, col: 3 });
     near(row.at.weight, same.at.weight, 1e-6, 'the row computed again');
     assert.equal(row.at.score === -Infinity, same.at.score === -Infinity);
-    const pooled = (i, j) => large.weights.pooled[i * 300 + j];
-    for (const [i, j] of [[0, 0], [10, 9], [299, 0], [150, 150]]) {
-      const four = [0, 1].flatMap((a) => [0, 1].map((b) => [2 * i + a, 2 * j + b])).filter(([a, b]) => whole.scores.data[size + a * 600 + b] !== -Infinity);
-      const best = Math.max(...four.map(([a, b]) => large.weights.data[a * 600 + b]));
-      assert.equal(pooled(i, j), four.length ? best : NaN, `${i} ${j}`);
+    for (const stage of ['dots', 'scores']) {
+      const matrix = await largeHead(attn, large, 1, stage, async () => {});
+      matrix.data.forEach((x, at) => { if (!(x === whole[stage].data[size + at] || Math.abs(x - whole[stage].data[size + at]) <= 1e-4)) assert.fail(`${stage} ${at}: ${x}`); });
+      matrix.rowHighs.forEach((high, i) => near(high, Math.max(...Array.from(whole[stage].data.slice(size + i * 600, size + (i + 1) * 600), (x) => (x === -Infinity ? 0 : Math.abs(x)))), 1e-4, `${stage}, row ${i}`));
     }
+    const seen = (i, j) => i < 600 && j < 600 && whole.scores.data[size + i * 600 + j] !== -Infinity;
+    large.weights.pooled.forEach(({ data, rows, cols }, at) => {
+      const step = 2 << at;
+      assert.deepEqual([rows, cols], [600 / step, 600 / step]);
+      for (const [i, j] of [[0, 0], [10, 9], [rows - 1, 0], [rows / 2, rows / 2]]) {
+        const cells = Array.from({ length: step * step }, (_, c) => [step * i + Math.floor(c / step), step * j + (c % step)]).filter(([a, b]) => seen(a, b));
+        const best = Math.max(...cells.map(([a, b]) => large.weights.data[a * 600 + b]));
+        assert.equal(data[i * cols + j], cells.length ? best : NaN, `${step}: ${i} ${j}`);
+      }
+    });
+    const column = Float32Array.from({ length: 600 }, (_, i) => large.weights.data[i * 600 + 3]);
+    near(columnTerms(attn, large, { head: 1, col: 3, column }).sum, columnTerms(attn, whole, { head: 1, col: 3 }).sum, 1e-4, 'column sum');
   });
 }
 
@@ -175,6 +222,7 @@ test('decoding with the cache gives the rows of the whole computation, at any st
     let again = 0;
     for (let t = 0; t <= step; t += 1) for (let i = 0; i <= t; i += 1) again += (i + 1) * 4 * 32;
     assert.equal(products.again, again);
+    near(products.saved, 1 - products.cached / again, 1e-12, 'saved');
   }
   decoder.free();
 });

@@ -44,7 +44,7 @@ export async function startBrowser() {
 
 /** Until the picture of the newest input is drawn. */
 export async function ready(page) {
-  await page.waitForSelector('html[data-picture="current"]', { timeout: 20000 });
+  await page.waitForSelector('html[data-picture="current"]', { timeout: 90000 });
 }
 
 /** Runs an action and waits until the page shows what follows from it. */

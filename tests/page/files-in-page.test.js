@@ -78,7 +78,10 @@ test('ready-made weights with tokens, as BertViz takes them', async () => {
   assert.deepEqual(await page.locator('.word .word-text').allInnerTexts(), ['<b>one</b>', 'two', 'three']);
   const pixel = await cellPixel(page, '.stage .matrix-heat', { rows: 3, cols: 3, row: 2, col: 1 });
   pixel.forEach((x, c) => near(x, colorTable('cividis')[3 * Math.round(255 * weights[0][2][1]) + c], 4, 'cell'));
-  assert.equal(await page.getByRole('tab').count(), 1);
+  assert.deepEqual(await page.locator('[role=tab][aria-disabled=true]').allInnerTexts(), ['Scores', 'Scaled, masked', 'Gradient']);
+  assert.match(await page.locator('#stage-off').innerText(), /come without the queries and keys/);
+  await page.getByRole('tab', { name: 'Scores' }).click({ force: true });
+  assert.equal(await page.getByRole('tab', { name: 'Weights' }).getAttribute('aria-selected'), 'true');
   await closed(page);
 });
 

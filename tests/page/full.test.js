@@ -32,10 +32,10 @@ test('the row inspector lists every term of the row with its number', async () =
     near(number(dot), scores[j] * 4, 6e-4, 'dot');
     if (j > 8) assert.equal(score, '−∞');
     else near(number(score), scores[j], 6e-4, 'score');
-    near(number(power), j > 8 ? 0 : Math.exp(scores[j] - 4), 6e-5, 'power');
+    near(number(power), j > 8 ? 0 : Math.exp(scores[j]), 6e-5, 'power');
     near(number(weight), weights[j], 6e-5, 'weight');
   });
-  assert.match(await page.locator('.inspector tfoot').innerText(), /2\.1282\s+1\.0000/);
+  assert.match(await page.locator('.inspector tfoot').innerText(), /116\.1963\s+1\.0000/);
   assert.match(await page.locator('.word-bars').innerText(), /cat\s+0\.940/);
   await page.locator('.inspector tbody tr').nth(8).click();
   await ready(page);
@@ -218,7 +218,7 @@ test('presets: every one draws something true to its words', async () => {
 test('4,096 words: progress with cancel, zoom by key, wheel and buttons keeps the point, pan, pooled pixels', async () => {
   const page = await browser.open();
   await page.getByRole('button', { name: '4,096 words' }).click();
-  await page.locator('.progress').waitFor({ state: 'visible', timeout: 20000 });
+  await page.locator('.progress').waitFor({ state: 'visible', timeout: 90000 });
   await page.getByRole('button', { name: 'Cancel', exact: true }).first().click();
   await ready(page);
   assert.match(await page.locator('.problem[role=alert]').first().innerText(), /Cancelled/);
@@ -293,6 +293,7 @@ test('comparison: two panes, one cursor, and their difference', async () => {
   const page = await browser.open();
   await press(page, 'Compare with another setting');
   assert.equal(await page.locator('.pane').count(), 3);
+  assert.deepEqual(await page.locator('.pane h2').allInnerTexts(), ['First: like GPT', 'Second: like BERT', 'First minus second']);
   const scores = headScores('same', DEFAULT_TOKENS, 4);
   const [first, second] = [softmaxRows(scores, causal), softmaxRows(scores)];
   for (const [pane, weights] of [[0, first], [1, second]]) {

@@ -1,15 +1,12 @@
 // One request to the engine: from tokens and settings to everything that the page draws. Runs in the worker and
 // in Node's tests. All arithmetic on vectors and matrices is the engine's; this file moves numbers about.
 
+import { elementwise, project, sumOf } from './arithmetic.js';
 import { buildModel, headKinds, normals } from './model.js';
+import { Tally } from './statistics.js';
 
 /** Above this many weights in all, heads are computed one at a time, when they are asked for. */
 export const ALL_HEADS_LIMIT = 1 << 22;
-
-/** y [n, out] = x [n, in] . weight [out, in]^T. */
-export function project(attn, x, weight) {
-  return attn.linear(x, weight);
-}
 
 /** [n, heads * d] to [1, heads, n, d]. */
 export function splitHeads(tensor, heads) {
@@ -24,18 +21,40 @@ export function splitHeads(tensor, heads) {
   return { data, shape: [1, heads, n, d] };
 }
 
-/** sdpa's options for a setting of the page. */
-function sdpaOptions({ mask, scaled, temperature }, n, m, d) {
-  const options = { scale: (scaled ? 1 / Math.sqrt(d) : 1) / temperature, causalAlign: mask.align ?? 'top-left' };
-  if (mask.kind === 'causal') options.isCausal = true;
-  else if (mask.kind === 'window') options.window = { left: mask.left, right: mask.right };
-  else if (mask.kind === 'length') options.kvLengths = [Math.min(mask.length, m)];
-  else if (mask.kind === 'drawn') {
-    const data = new Uint8Array(n * m).fill(1);
-    for (const [i, j] of mask.blocked) if (i < n && j < m) data[i * m + j] = 0;
-    options.attnMask = { data, shape: [n, m] };
+function scaleOf({ scaled, temperature }, d) {
+  return (scaled ? 1 / Math.sqrt(d) : 1) / temperature;
+}
+
+/** sdpa's options for the mask of a setting. */
+function maskOptions({ mask }, n, m) {
+  if (mask.kind === 'causal') return { isCausal: true };
+  if (mask.kind === 'window') return { window: { left: mask.left, right: mask.right } };
+  if (mask.kind === 'length') return { kvLengths: [Math.min(mask.length, m)] };
+  if (mask.kind === 'drawn') return { attnMask: drawn(mask, 0, n, m) };
+  return {};
+}
+
+/** Rows [from, to) of a mask drawn by hand: 1 where the key may be seen. */
+function drawn({ blocked }, from, to, m) {
+  const data = new Uint8Array((to - from) * m).fill(1);
+  for (const [i, j] of blocked) if (i >= from && i < to && j < m) data[(i - from) * m + j] = 0;
+  return { data, shape: [to - from, m] };
+}
+
+/** sdpa's options for rows [from, to) alone: the mask of those rows, written out where it is not the same for all. */
+export function rowOptions(job, from, to, m, d) {
+  const { mask } = job;
+  const scale = scaleOf(job, d);
+  if (mask.kind === 'none') return { scale };
+  if (mask.kind === 'length') return { scale, kvLengths: [Math.min(mask.length, m)] };
+  if (mask.kind === 'drawn') return { scale, attnMask: drawn(mask, from, to, m) };
+  const data = new Uint8Array((to - from) * m);
+  for (let i = from; i < to; i += 1) {
+    const left = mask.kind === 'window' ? Math.max(0, i - mask.left) : 0;
+    const right = Math.min(m - 1, mask.kind === 'window' ? i + mask.right : i);
+    if (left <= right) data.fill(1, (i - from) * m + left, (i - from) * m + right + 1);
   }
-  return options;
+  return { scale, attnMask: { data, shape: [to - from, m] } };
 }
 
 /** { tensor name: { row * columns + column: value } } written over the numbers of the model. */
@@ -45,6 +64,12 @@ function applyEdits(tensor, edits) {
     if (Number(at) < tensor.data.length) tensor.data[at] = value;
   }
   return tensor;
+}
+
+/** Queries, keys and values with the visitor's changes; those that are opened stay as they are. */
+export function edited({ q, k, v }, edits = {}) {
+  const copy = (tensor, changes) => (changes ? applyEdits({ ...tensor, data: tensor.data.slice() }, changes) : tensor);
+  return { q: copy(q, edits.q), k: copy(k, edits.k), v: copy(v, edits.v) };
 }
 
 /** The W of the multiplicative score: one for each head, the identity with a little noise. */
@@ -68,7 +93,7 @@ export function attendText(attn, job) {
   const k = applyEdits(splitHeads(project(attn, model.x, model.wk), job.heads), edits.k);
   const v = applyEdits(splitHeads(project(attn, model.x, model.wv), job.heads), edits.v);
   const general = applyEdits(generalMatrices(job), edits.general);
-  const result = attendTensors(attn, { q, k, v, general }, job);
+  const result = attendTensors(attn, { q, k, v, general }, job, model.ids);
   const words = model.words.length;
   // A word's code times an output: how much of that word the output carries. Codes have length 1.
   const decoded = project(attn, { data: result.output.data, shape: [job.heads * q.shape[2], job.headDim] }, model.codes);
@@ -78,45 +103,33 @@ export function attendText(attn, job) {
     keys: k,
     words: model.words, ids: model.ids,
     decoded: { data: decoded.data, shape: [job.heads, q.shape[2], words] },
-    stats: statistics(result, model.ids),
   };
 }
 
 /**
  * Attention over tensors [1, heads, n, d]. Gives every stage: scores before scaling, what softmax sees, weights,
  * output. job.score: 'dot'; 'multiplicative', q . W k, where `general` [heads * d, d] holds each head's W; 'additive'.
+ * ids: which tokens are the same word, where that is known.
  */
-export function attendTensors(attn, { q, k, v, general }, job) {
+export function attendTensors(attn, { q, k, v, general }, job, ids = null) {
   const [, heads, n, d] = q.shape;
   const m = k.shape[2];
   const additive = job.score === 'additive';
   const scored = job.score === 'multiplicative' ? throughGeneral(attn, k, general) : k;
-  let options = sdpaOptions(job, n, m, d);
-  let started = performance.now();
-  let dots;
-  let found;
-  if (additive) {
-    dots = additiveScores(attn, q, k, job);
-    const cooled = project(attn, { data: dots.data, shape: [dots.data.length, 1] },
-      { data: Float32Array.of(1 / job.temperature), shape: [1, 1] }).data;
-    // The scores are added as a mask to products of 0; a drawn mask is part of it.
-    if (options.attnMask) {
-      for (let at = 0; at < cooled.length; at += 1) if (!options.attnMask.data[at % (n * m)]) cooled[at] = -Infinity;
-    }
-    options = { ...options, scale: 0, attnMask: { data: cooled, shape: [1, heads, n, m] } };
-    found = attn.sdpa(q, k, v, { ...options, returnWeights: true, returnScores: 'masked' });
-  } else {
-    dots = attn.sdpa(q, scored, v, { scale: 1, returnScores: 'raw' }).scores;
-    started = performance.now();
-    found = attn.sdpa(q, scored, v, { ...options, returnWeights: true, returnScores: 'masked' });
-  }
+  const limits = maskOptions(job, n, m);
+  const scale = additive ? 1 / job.temperature : scaleOf(job, d);
+  const layer = additive ? additiveLayer(q, job) : null;
+  const attend = (options) => (additive ? attn.scoreAttention(layer.query, k, v, { ...layer.options, ...options }) : attn.sdpa(q, scored, v, options));
+  const dots = attend({ scale: 1, returnScores: 'raw' }).scores;
+  const started = performance.now();
+  const { output, weights, scores } = attend({ ...limits, scale, returnWeights: true, returnScores: 'masked' });
   const milliseconds = performance.now() - started;
-  const { output, weights, scores } = found;
-  return {
-    q, k: scored, v, heads, n, m, d, dv: v.shape[3], scale: additive ? 1 / job.temperature : options.scale, milliseconds,
-    variant: attn.variant, threads: attn.threads, additive,
+  const result = {
+    q, k: scored, v, heads, n, m, d, dv: v.shape[3], scale, milliseconds,
+    variant: attn.variant, threads: attn.threads, score: job.score ?? 'dot', job,
     dots, scores, weights, output,
   };
+  return { ...result, stats: statistics(attn, result, ids) };
 }
 
 /** Keys seen through each head's W: q . (W k) is then an ordinary dot product. */
@@ -133,119 +146,49 @@ function throughGeneral(attn, k, general) {
 }
 
 /**
- * Additive scores (Bahdanau, Cho and Bengio 2014): u . tanh(W1 q + W2 k + b) with 2d hidden units: for each f,
- * tanh(q_f + k_f - 1) and tanh(-q_f - k_f - 1). Together they are largest where q_f and k_f have the same sign, so
- * that equal vectors still match; u makes a match score about `gain` more than no match.
- * Each unit is one head of three numbers, [q_f 1 -1] . [1 k_f 1], capped at 1: the cap is the tanh.
+ * The parameters of the additive score u . tanh(W [q; k] + b), with 2d hidden units: for each f, tanh(q_f + k_f - 1) and
+ * tanh(-q_f - k_f - 1). Together they are largest where q_f and k_f have the same sign, so that equal vectors still
+ * match; u makes a match score about `gain` more than no match. b is a column of W that meets a 1 behind the query.
  */
-function additiveScores(attn, q, k, { gain }) {
+function additiveLayer(q, { gain }) {
   const [, heads, n, d] = q.shape;
-  const m = k.shape[2];
-  const units = 2 * d;
+  const query = new Float32Array(heads * n * (d + 1)).fill(1);
+  for (let row = 0; row < heads * n; row += 1) query.set(q.data.subarray(row * d, (row + 1) * d), row * (d + 1));
+  const width = 2 * d + 1;
+  const w = new Float32Array(2 * d * width);
+  for (let unit = 0; unit < 2 * d; unit += 1) {
+    const sign = unit < d ? 1 : -1;
+    w[unit * width + (unit % d)] = sign;
+    w[unit * width + d] = -1;
+    w[unit * width + d + 1 + (unit % d)] = sign;
+  }
   // tanh(1) - tanh(3) + 2 tanh(1): what a feature of size 1 gains by agreeing.
   const u = (2 * gain) / (d * (3 * Math.tanh(1) - Math.tanh(3)));
-  const all = new Float32Array(heads * n * m);
-  for (let h = 0; h < heads; h += 1) {
-    const queries = new Float32Array(units * n * 3);
-    const keys = new Float32Array(units * m * 3);
-    for (let f = 0; f < units; f += 1) {
-      const sign = f < d ? 1 : -1;
-      for (let i = 0; i < n; i += 1) queries.set([sign * q.data[(h * n + i) * d + (f % d)], 1, -1], (f * n + i) * 3);
-      for (let j = 0; j < m; j += 1) keys.set([1, sign * k.data[(h * m + j) * d + (f % d)], 1], (f * m + j) * 3);
-    }
-    const { data } = attn.sdpa({ data: queries, shape: [1, units, n, 3] }, { data: keys, shape: [1, units, m, 3] },
-      { data: new Float32Array(units * m), shape: [1, units, m, 1] }, { scale: 1, softcap: 1, returnScores: 'softcapped' }).scores;
-    const hidden = new Float32Array(n * m * units);
-    for (let f = 0; f < units; f += 1) {
-      for (let at = 0; at < n * m; at += 1) hidden[at * units + f] = data[f * n * m + at];
-    }
-    all.set(project(attn, { data: hidden, shape: [n * m, units] }, { data: new Float32Array(units).fill(u), shape: [1, units] }).data, h * n * m);
-  }
-  return { data: all, shape: [1, heads, n, m] };
+  return {
+    query: { data: query, shape: [1, heads, n, d + 1] },
+    options: { score: 'concat', w: { data: w, shape: [2 * d, width] }, v: { data: new Float32Array(2 * d).fill(u), shape: [2 * d] } },
+  };
 }
 
 /** Ready-made weights [1, heads, n, m]: nothing to compute but their statistics; cells of weight 0 may be masked or not. */
-export function attendWeights(attn, { weights, tokens, keyTokens }) {
+export function attendWeights(attn, { weights, tokens, keyTokens, rollout }) {
   const [, heads, n, m] = weights.shape;
   const result = {
     heads, n, m, d: null, dv: null, scale: null, milliseconds: 0, ready: true, variant: attn.variant, threads: attn.threads,
-    weights, scores: { data: new Float32Array(weights.data.length) }, dots: null, output: null,
-    tokens, keyTokens, kinds: new Array(heads).fill('data'),
+    weights, scores: null, dots: null, output: null,
+    tokens, keyTokens, kinds: new Array(heads).fill(rollout ? 'rollout' : 'data'),
   };
-  result.stats = statistics(result, null);
-  return result;
+  return { ...result, stats: statistics(attn, result, null) };
 }
 
-/**
- * Per head: mean entropy of the rows in bits, mean of the rows' largest weights, and which position or word gets
- * the most on average over the rows where it is visible: { entropy, largest, pattern, share }.
- */
-export function statistics({ weights, scores, heads, n, m }, ids) {
-  const found = [];
-  for (let h = 0; h < heads; h += 1) {
-    let entropy = 0;
-    let largest = 0;
-    const sums = { previous: 0, itself: 0, next: 0, first: 0, same: 0, followed: 0 };
-    const rows = { previous: 0, itself: 0, next: 0, first: 0, same: 0, followed: 0 };
-    for (let i = 0; i < n; i += 1) {
-      const from = (h * n + i) * m;
-      const row = weights.data.subarray(from, from + m);
-      const visible = (j) => j >= 0 && j < m && scores.data[from + j] !== -Infinity;
-      let top = 0;
-      const add = { same: 0, followed: 0 };
-      const could = { same: false, followed: false };
-      for (let j = 0; j < m; j += 1) {
-        const a = row[j];
-        if (a > 0) entropy -= a * Math.log2(a);
-        if (a > top) top = a;
-        if (!ids || !visible(j)) continue;
-        if (ids[j] === ids[i] && j !== i) { add.same += a; could.same = true; }
-        if (j > 0 && ids[j - 1] === ids[i]) { add.followed += a; could.followed = true; }
-      }
-      largest += top;
-      for (const [name, j] of [['previous', i - 1], ['itself', i], ['next', i + 1], ['first', 0]]) {
-        if (!visible(j) || (name === 'first' && i === 0)) continue;
-        sums[name] += row[j];
-        rows[name] += 1;
-      }
-      for (const name of ['same', 'followed']) {
-        if (!could[name]) continue;
-        // "The same word" means its other places and this one together.
-        sums[name] += add[name] + (name === 'same' && visible(i) ? row[i] : 0);
-        rows[name] += 1;
-      }
-    }
-    let pattern = null;
-    let share = 0;
-    for (const name of Object.keys(sums)) {
-      const mean = rows[name] ? sums[name] / rows[name] : 0;
-      if (mean > share) { pattern = name; share = mean; }
-    }
-    found.push({ entropy: entropy / n, largest: largest / n, pattern, share });
-  }
-  return found;
-}
-
-/** Sum of the numbers of a vector, by the engine: a product with ones. */
-function sumOf(attn, values) {
-  const shape = [1, values.length];
-  return project(attn, { data: Float32Array.from(values), shape }, { data: new Float32Array(values.length).fill(1), shape }).data[0];
-}
-
-/** One row of one head, from what is held or, where that was too much to hold, computed again. */
-function rowOf(attn, held, head, row) {
-  const { n, m, d, q, k, v } = held;
-  if (!held.large) {
-    const cut = (tensor) => tensor.data.slice((head * n + row) * m, (head * n + row + 1) * m);
-    const from = (head * n + row) * held.dv;
-    return { dots: cut(held.dots), scores: cut(held.scores), weights: cut(held.weights), output: held.output.data.slice(from, from + held.dv) };
-  }
-  const tensors = headTensors(held, head, row, row + 1);
-  const dots = attn.sdpa(tensors.q, tensors.k, tensors.v, { scale: 1, returnScores: 'raw' }).scores.data;
-  const found = attn.sdpa(tensors.q, tensors.k, tensors.v, {
-    ...rowOptions(held.job, row, row + 1, n, m, d), returnWeights: true, returnScores: 'masked',
+/** Per head: { entropy, largest, pattern, share }, see Tally. */
+function statistics(attn, { weights, scores, heads, n, m }, ids) {
+  return Array.from({ length: heads }, (_, head) => {
+    const base = head * n * m;
+    const tally = new Tally(attn, { m, ids });
+    tally.add(weights.data.subarray(base, base + n * m), 0, n, { visible: (i, j) => !scores || scores.data[base + i * m + j] !== -Infinity });
+    return tally.finish();
   });
-  return { dots, scores: found.scores.data, weights: found.weights.data, output: found.output.data };
 }
 
 /** Rows [from, to) of one head's query, and its keys and values, as tensors of rank 2. */
@@ -260,49 +203,51 @@ export function headTensors({ q, k, v }, head, from, to) {
   };
 }
 
-/** sdpa's options for rows [from, to) alone: the mask of those rows, written out where there is one. */
-export function rowOptions(job, from, to, n, m, d) {
-  const { scale } = sdpaOptions({ ...job, mask: { kind: 'none' } }, n, m, d);
-  const { mask } = job;
-  if (mask.kind === 'none') return { scale };
-  if (mask.kind === 'length') return { scale, kvLengths: [Math.min(mask.length, m)] };
-  const data = new Uint8Array((to - from) * m);
-  for (let i = from; i < to; i += 1) {
-    const left = mask.kind === 'window' ? Math.max(0, i - mask.left) : 0;
-    const right = Math.min(m - 1, mask.kind === 'window' ? i + mask.right : i);
-    if (left <= right) data.fill(1, (i - from) * m + left, (i - from) * m + right + 1);
-  }
-  return { scale, attnMask: { data, shape: [to - from, m] } };
-}
-
 /** A reader follows at most this many lines of a row. */
 const MAX_TERMS = 64;
 
-/**
- * Everything behind one weight. Each product q_f k_f and each a_j v_f is a raw score of vectors of length one, so
- * that the engine has multiplied it. e^(s - max) is a weight over the row's largest, and their sum is 1 over that.
- */
+/** Everything behind one weight and its row, in float64: what the engine's explain() says of it. */
 export function rowTerms(attn, held, { head, row, col }) {
-  const { q, k, v, n, m, d, dv } = held;
-  const { dots, scores, weights, output } = rowOf(attn, held, head, row);
-  const kvHead = Math.floor((head * k.shape[1]) / q.shape[1]);
-  const query = q.data.slice((head * n + row) * d, (head * n + row + 1) * d);
-  const key = k.data.slice((kvHead * m + col) * d, (kvHead * m + col + 1) * d);
-  const value = v.data.slice((kvHead * m + col) * dv, (kvHead * m + col + 1) * dv);
-  const largest = weights.reduce((top, a) => Math.max(top, a), 0);
+  const { n, m, d, dv, job } = held;
+  const { q, k, v } = headTensors(held, head, row, row + 1);
+  const additive = held.score === 'additive';
+  let found;
+  let { data: dots } = held.dots ?? {};
+  if (additive) {
+    // explain() knows dot products alone; the additive scores, masked, come in as a mask upon products of 0.
+    const from = (head * n + row) * m;
+    dots = dots.subarray(from, from + m);
+    const zeros = (count) => ({ data: new Float32Array(count), shape: [count, 1] });
+    found = attn.explain(zeros(1), zeros(m), v, { row: 0, scale: 0, attnMask: { data: held.scores.data.slice(from, from + m), shape: [1, m] } });
+  } else {
+    found = attn.explain(q, k, v, { row: 0, products: true, ...rowOptions(job, row, row + 1, m, d) });
+    dots = found.dots;
+  }
+  const { scores, exponentials, weights, weighted, output, max, shift, sum } = found;
+  const key = k.data.slice(col * d, (col + 1) * d);
   const order = [...weights.keys()];
   const keys = m <= MAX_TERMS ? order : topKeys(order, weights, col);
   return {
-    head, row, col, query, key, value, keys, output, largest,
-    products: held.additive ? null : elementwise(attn, query, key),
-    part: elementwise(attn, new Float32Array(dv).fill(weights[col]), value),
-    dots: pick(dots, keys), scores: pick(scores, keys), weights: pick(weights, keys),
-    powers: pick(weights, keys).map((a) => (largest > 0 ? a / largest : 0)),
-    powerSum: largest > 0 ? 1 / largest : 0,
+    head, row, col, keys, max, shift, sum, output,
+    query: q.data.slice(), key, value: v.data.slice(col * dv, (col + 1) * dv),
+    products: additive ? unitTerms(attn, held.job, q.data, key) : found.products.data.slice(col * d, (col + 1) * d),
+    part: weighted.data.slice(col * dv, (col + 1) * dv),
+    dots: pick(dots, keys), scores: pick(scores, keys), weights: pick(weights, keys), powers: pick(exponentials, keys),
     rowSum: sumOf(attn, weights),
-    maxScore: scores.reduce((top, s) => Math.max(top, s), -Infinity),
-    at: { dot: dots[col], score: scores[col], weight: weights[col], power: largest > 0 ? weights[col] / largest : 0 },
+    at: { dot: dots[col], score: scores[col], weight: weights[col], power: exponentials[col] },
   };
+}
+
+/** u_f tanh(...) for each of the 2d hidden units of the additive score of one query and key. */
+function unitTerms(attn, job, query, key) {
+  const d = query.length;
+  const { query: wide, options: { w, v } } = additiveLayer({ data: query, shape: [1, 1, 1, d] }, job);
+  const left = project(attn, { data: Float32Array.of(...wide.data, ...key), shape: [1, 2 * d + 1] }, w);
+  // tanh(left) alone: one head of one number for each unit, whose key is 0.
+  const heads = [1, 2 * d, 1, 1];
+  const zeros = { data: new Float32Array(2 * d), shape: heads };
+  const { scores } = attn.scoreAttention({ data: left.data, shape: heads }, zeros, zeros, { score: 'additive', returnScores: 'raw' });
+  return elementwise(attn, scores.data, v.data);
 }
 
 function pick(values, keys) {
@@ -314,10 +259,10 @@ function topKeys(order, weights, col) {
   return [...top.add(col)].sort((a, b) => a - b);
 }
 
-/** Who looks at one key: its column and the sum of it. */
-export function columnTerms(attn, held, { head, col }) {
+/** Who looks at one key: its column and the sum of it. A large head's column is the page's: only it holds that matrix. */
+export function columnTerms(attn, held, { head, col, column }) {
   const { n, m } = held;
-  const weights = Float32Array.from({ length: n }, (_, i) => held.weights.data[(head * n + i) * m + col]);
+  const weights = column ?? Float32Array.from({ length: n }, (_, i) => held.weights.data[(head * n + i) * m + col]);
   const order = [...weights.keys()];
   const queries = n <= MAX_TERMS ? order : order.sort((a, b) => weights[b] - weights[a]).slice(0, MAX_TERMS).sort((a, b) => a - b);
   return { head, col, queries, weights: pick(weights, queries), sum: sumOf(attn, weights) };
@@ -328,30 +273,13 @@ export function columnTerms(attn, held, { head, col }) {
  * The product is a raw score at scale -1, the diagonal an additive mask: [m, m], rows are scores.
  */
 export function softmaxGradient(attn, held, { head, row }) {
-  const { weights } = rowOf(attn, held, head, row);
-  const m = weights.length;
-  const column = { data: Float32Array.from(weights), shape: [m, 1] };
+  const { n, m } = held;
+  const weights = held.weights.data.slice((head * n + row) * m, (head * n + row + 1) * m);
+  const column = { data: weights, shape: [m, 1] };
   const diagonal = new Float32Array(m * m);
   weights.forEach((a, j) => { diagonal[j * m + j] = a; });
   const { scores } = attn.sdpa(column, column, { data: new Float32Array(m), shape: [m, 1] }, {
     scale: -1, attnMask: { data: diagonal, shape: [m, m] }, returnScores: 'masked',
   });
   return { head, row, data: scores.data, m };
-}
-
-/** a - b, by the engine: [a b] . [1 -1]. */
-export function subtract(attn, a, b) {
-  const pairs = new Float32Array(2 * a.length);
-  for (let i = 0; i < a.length; i += 1) {
-    pairs[2 * i] = a[i];
-    pairs[2 * i + 1] = b[i];
-  }
-  return project(attn, { data: pairs, shape: [a.length, 2] }, { data: Float32Array.of(1, -1), shape: [1, 2] }).data;
-}
-
-/** a_f b_f for every f: f one-dimensional queries and keys in one call. */
-function elementwise(attn, a, b) {
-  const tensor = (values) => ({ data: Float32Array.from(values), shape: [1, values.length, 1, 1] });
-  const zeros = { data: new Float32Array(a.length), shape: [1, a.length, 1, 1] };
-  return attn.sdpa(tensor(a), tensor(b), zeros, { scale: 1, returnScores: 'raw' }).scores.data;
 }

@@ -4,7 +4,9 @@ import { checkControl, MaskControl, rangeControl, selectControl } from './contro
 import { ColorBar } from './colorbar.js';
 import { h } from './dom.js';
 import { MatrixView } from './matrix.js';
-import { cellNumbers, cellOf, hiddenOf, slice } from './slices.js';
+import { HEAD_SIZES, headKinds } from './model.js';
+import { cellNumbers, cellOf, hiddenOf, panesOf } from './slices.js';
+import { within } from './stage.js';
 import { scoreKinds } from './state.js';
 import { t } from './strings.js';
 
@@ -14,7 +16,11 @@ export class ComparePanel {
   #bars = {};
   #parts;
   #mask;
+  #over;
+  #text;
+  #facts = h('p', { class: 'compare-facts', role: 'status' });
   #state = null;
+  #panes = null;
   #selected;
 
   constructor({ set, choose, point, style, selection }) {
@@ -31,20 +37,25 @@ export class ComparePanel {
     });
     this.#mask = new MaskControl({
       name: 'other-mask', set: (mask) => change({ mask }), kinds: ['causal', 'none', 'window', 'length'],
-      current: () => ({ n: this.#state.other.n, m: this.#state.other.m, hidden: hiddenOf(this.#state.other, this.#state.head) }),
+      current: () => ({ n: this.#state.other.n, m: this.#state.other.m, hidden: hiddenOf(this.#state.other, 0) }),
     });
     this.#parts = {
+      heads: rangeControl({ name: 'heads', label: t.heads, min: 1, max: headKinds.length, step: 1, digits: 0, set: (heads) => change({ heads }) }),
+      headDim: selectControl({ label: t.headDim, options: HEAD_SIZES.map((size) => [size, String(size)]), set: (value) => change({ headDim: Number(value) }) }),
       scaled: checkControl({ label: t.scale, set: (scaled) => change({ scaled }) }),
       gain: rangeControl({ name: 'gain', label: t.gain, min: 0, max: 12, step: 0.25, digits: 2, set: (gain) => change({ gain }) }),
       temperature: rangeControl({ name: 'temperature', label: t.temperature, min: 0.1, max: 4, step: 0.1, digits: 1, set: (temperature) => change({ temperature }) }),
       score: selectControl({ label: t.score, options: scoreKinds.map((kind) => [kind, t.scores[kind]]), set: (score) => change({ score }) }),
     };
-    const { scaled, gain, temperature, score } = this.#parts;
+    this.#over = selectControl({ label: t.compare.over, options: Object.entries(t.compare.overs), set: (over) => change({ over: over === 'mean' ? 'mean' : undefined }) });
+    this.#text = h('input', { type: 'text', placeholder: t.compare.sameText, autocomplete: 'off', spellcheck: 'false', oninput: () => change({ text: this.#text.value || undefined }) });
+    const { heads, headDim, scaled, gain, temperature, score } = this.#parts;
+    this.textBox = h('label', { class: 'range compare-text' }, h('span', {}, t.compare.text), this.#text);
     this.element = h('div', { class: 'panel' },
-      h('div', { class: 'panes' }, panes),
+      h('div', { class: 'panes' }, panes), this.#facts,
       h('form', { class: 'controls other-controls', 'aria-label': t.compare.settings, onsubmit: (event) => event.preventDefault() },
         h('h2', {}, t.compare.settings), this.#mask.element, scaled.element,
-        h('div', { class: 'control-row' }, gain.element, temperature.element, score.element)));
+        h('div', { class: 'control-row' }, heads.element, headDim.element, gain.element, temperature.element, score.element, this.#over.element), this.textBox));
   }
 
   update(state) {
@@ -52,39 +63,47 @@ export class ComparePanel {
     const { result, other, head, compare } = state;
     if (!compare) return;
     this.#mask.update(compare.mask);
-    for (const [name, part] of Object.entries(this.#parts)) part.update(compare[name]);
-    this.#titles.second.textContent = compare.fresh ? t.compare.unedited : t.compare.second;
-    if (!other || !result || result.large || !other.difference) return;
-    const all = {
-      first: slice({ result }, head, 'weights', state),
-      second: slice({ result: other }, head, 'weights', state),
-      difference: slice({ result, other }, head, 'difference', { ...state, domain: 'matrix' }),
-    };
-    for (const [name, matrix] of Object.entries(all)) {
+    for (const [name, part] of Object.entries(this.#parts)) part.update(compare[name] ?? state[name]);
+    this.#over.update(compare.over ?? 'head');
+    if (document.activeElement !== this.#text) this.#text.value = compare.text ?? '';
+    // A setting that would change nothing is not offered.
+    const modelled = state.source === 'named' || state.source === 'random';
+    for (const name of ['heads', 'headDim', 'gain', 'score']) this.#parts[name].element.hidden = !modelled;
+    this.#parts.scaled.element.hidden = compare.score === 'additive';
+    this.textBox.hidden = !modelled;
+    this.#facts.textContent = result?.large ? t.compare.large : '';
+    this.#panes = null;
+    if (!other?.pair || !result || result.large) return;
+    this.#panes = panesOf(state, head);
+    this.#facts.textContent = t.compare.facts(this.#panes, state);
+    const words = t.compare.titles(state, { first: result.job, second: other.job });
+    for (const [name, matrix] of Object.entries({ first: this.#panes.first, second: this.#panes.second, difference: this.#panes.difference })) {
+      const { tokens, keyTokens } = name === 'second' ? other : result;
+      this.#titles[name].textContent = words[name];
       this.#bars[name].update(matrix.scale, true);
       this.#views[name].update({
-        ...matrix, rowTokens: result.tokens, colTokens: result.keyTokens,
+        ...matrix, rowTokens: tokens.slice(0, matrix.rows), colTokens: keyTokens.slice(0, matrix.cols),
         numbers: name === 'difference' ? cellNumbers.signed : cellNumbers.weights,
-        label: t.matrixLabel(t.compare[name], t.headName(head + 1)),
-        selected: this.#selected(state), hover: state.hover,
+        label: t.matrixLabel(t.compare[name], this.#panes.means ? t.compare.overs.mean : t.headName(head + 1)),
+        selected: within(this.#selected(state), matrix), hover: state.hover,
       });
     }
   }
 
   mark(state) {
     this.#state = state;
-    for (const view of Object.values(this.#views)) view.mark(this.#selected(state), state.hover);
+    if (!this.#panes) return;
+    for (const [name, view] of Object.entries(this.#views)) view.mark(within(this.#selected(state), this.#panes[name]), state.hover);
   }
 
   #describe(name, row, col) {
     const { result, other, head } = this.#state;
-    if (!result || !other?.difference) return '';
-    if (name === 'difference') {
-      return t.cellNameOther({
-        query: result.tokens[row], row, key: result.keyTokens[col], col,
-        value: other.difference.data[(head * result.n + row) * result.m + col], stage: t.compare.difference,
-      });
-    }
-    return t.cellName(cellOf(name === 'first' ? result : other, head, row, col));
+    if (!this.#panes) return '';
+    const answer = name === 'second' ? other : result;
+    const matrix = this.#panes[name];
+    if (name !== 'difference' && !this.#panes.means) return t.cellName(cellOf(answer, Math.min(head, answer.heads - 1), row, col));
+    const [query, key] = [answer.tokens[row], answer.keyTokens[col]];
+    if (matrix.hidden(row, col)) return t.cellName({ query, row, key, col, hidden: true });
+    return t.cellNameOther({ query, row, key, col, value: matrix.at(row, col), stage: name === 'difference' ? t.compare.difference : t.compare.overs.mean });
   }
 }

@@ -1,7 +1,7 @@
 // The settings: native inputs, each with its label.
 
 import { h } from './dom.js';
-import { MAX_TABLE } from './limits.js';
+import { MAX_TABLE, ROLLOUT } from './limits.js';
 import { HEAD_SIZES, headKinds } from './model.js';
 import { format } from './scales.js';
 import { defaults, maskKinds, scoreKinds } from './state.js';
@@ -22,6 +22,7 @@ export function maskOf(kind, { n = 0, m = 0, hidden } = {}) {
 export class MaskControl {
   #inputs = {};
   #extra = h('div', { class: 'mask-extra' });
+  #why = h('p', { class: 'hint' });
   #set;
   #mask = null;
 
@@ -34,10 +35,12 @@ export class MaskControl {
         this.#inputs[kind] = input;
         const words = t.masks[kind];
         return h('label', { class: 'segment' }, input, h('span', {}, h('b', {}, words.name), ' ', h('small', {}, words.what)));
-      })), this.#extra);
+      })), this.#why, this.#extra);
   }
 
-  update(mask, { only } = {}) {
+  /** only: the kinds that can be chosen now, and why: the reason for that, in words. */
+  update(mask, { only, why = '' } = {}) {
+    this.#why.textContent = why;
     for (const [kind, input] of Object.entries(this.#inputs)) {
       input.checked = mask.kind === kind;
       input.disabled = only ? !only.includes(kind) : false;
@@ -104,8 +107,12 @@ export function checkControl({ label, set }) {
 export class Controls {
   #parts;
   #mask;
+  #layer;
+  #layerBox;
+  #file = null;
+  #reset;
 
-  constructor({ set, current }) {
+  constructor({ set, current, setLayer }) {
     const put = (name) => (value) => set({ [name]: value });
     this.#mask = new MaskControl({ name: 'mask', set: put('mask'), current });
     this.#parts = {
@@ -118,17 +125,20 @@ export class Controls {
       seed: rangeControl({ name: 'seed', label: t.seed, min: 1, max: 50, step: 1, digits: 0, set: put('seed') }),
     };
     const { scaled, heads, headDim, gain, temperature, score, seed } = this.#parts;
+    this.#layer = h('select', { 'aria-label': t.layer, onchange: () => setLayer(this.#layer.value === ROLLOUT ? ROLLOUT : Number(this.#layer.value)) });
+    this.#layerBox = h('label', { class: 'range', hidden: true }, h('span', {}, t.layer), this.#layer);
     this.element = h('form', { class: 'controls', 'aria-label': t.settingsTitle, onsubmit: (event) => event.preventDefault() },
+      this.#layerBox,
       this.#mask.element,
       scaled.element,
       h('div', { class: 'control-row' }, heads.element, headDim.element, gain.element, temperature.element, score.element, seed.element),
-      h('button', { type: 'button', class: 'quiet', onclick: () => set(standard()) }, t.reset));
+      this.#reset = h('button', { type: 'button', class: 'quiet', onclick: () => set(standard()) }, t.reset));
   }
 
   update(state) {
     const { source, result } = state;
     const modelled = source === 'named' || source === 'random';
-    this.#mask.update(state.mask, { only: possibleMasks(state) });
+    this.#mask.update(state.mask, possibleMasks(state));
     for (const [name, part] of Object.entries(this.#parts)) part.update(state[name]);
     // A setting that would change nothing is not offered.
     const shown = {
@@ -137,16 +147,28 @@ export class Controls {
     };
     for (const [name, visible] of Object.entries(shown)) this.#parts[name].element.hidden = !visible || Boolean(result?.ready);
     this.#mask.element.hidden = Boolean(result?.ready) || source === 'textbook';
+    this.#reset.hidden = Boolean(result?.ready);
+    this.#updateLayer(source === 'file' ? state.file : null);
+  }
+
+  #updateLayer(file) {
+    this.#layerBox.hidden = !(file?.count > 1);
+    if (file === this.#file) return;
+    this.#file = file;
+    if (!file) return;
+    this.#layer.replaceChildren(
+      ...Array.from({ length: file.count }, (_, at) => h('option', { value: String(at) }, t.layerName(at + 1, file.count))),
+      ...(file.canRoll ? [h('option', { value: ROLLOUT }, t.rollout)] : []));
+    this.#layer.value = String(file.choice.index);
   }
 }
 
-/** The masks that can be chosen now; undefined: all of them. */
+/** The masks that can be chosen now, where that is not all of them, and the reason. */
 function possibleMasks({ panel, source, result }) {
-  // A word that is written can only look back.
-  if (panel === 'decode') return ['causal'];
+  if (panel === 'decode') return { only: ['causal'], why: t.masksOff.decode };
   // Cells to click must be large enough to hit.
-  if (source === 'long' || result?.large || result?.n > MAX_TABLE || result?.m > MAX_TABLE) return ['causal', 'none', 'window', 'length'];
-  return undefined;
+  if (source === 'long' || result?.large || result?.n > MAX_TABLE || result?.m > MAX_TABLE) return { only: ['causal', 'none', 'window', 'length'], why: t.masksOff.drawn(MAX_TABLE) };
+  return {};
 }
 
 function standard() {

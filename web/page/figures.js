@@ -1,6 +1,7 @@
 // The computations behind three presets: why the scores are divided by sqrt(d), the textbook example, decoding with
 // a cache. Runs in the worker and in Node's tests.
 
+import { dot, largestOf, meanOf, subtract, sumOf } from './arithmetic.js';
 import { normals } from './model.js';
 
 const SIZES = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
@@ -13,7 +14,9 @@ const KEYS = 12;
  */
 export function squareRootFigure(attn, { seed }) {
   const found = SIZES.map((d) => measure(attn, d, seed));
-  return { sizes: SIZES, keys: KEYS, trials: TRIALS, plain: found.map(([plain]) => plain), scaled: found.map(([, scaled]) => scaled) };
+  // A row that looks at every key alike has the largest entropy there is.
+  const [even] = attn.headStatistics({ data: new Float64Array(KEYS).fill(1 / KEYS), shape: [1, KEYS] }).entropy.data;
+  return { sizes: SIZES, keys: KEYS, even, trials: TRIALS, plain: found.map(([plain]) => plain), scaled: found.map(([, scaled]) => scaled) };
 }
 
 /** [without, with] the division, of the same queries and keys. */
@@ -23,24 +26,17 @@ function measure(attn, d, seed) {
   const q = random(1, TRIALS, 1, d);
   const k = random(1, TRIALS, KEYS, d);
   const v = { data: new Float32Array(TRIALS * KEYS), shape: [1, TRIALS, KEYS, 1] };
-  return [1, 1 / Math.sqrt(d)].map((scale) => summary(attn.sdpa(q, k, v, { scale, returnWeights: true, returnScores: 'raw' })));
+  return [1, 1 / Math.sqrt(d)].map((scale) => summary(attn, attn.sdpa(q, k, v, { scale, returnWeights: true, returnScores: 'raw' })));
 }
 
-function summary({ weights, scores }) {
-  let largest = 0;
-  let entropy = 0;
-  for (let trial = 0; trial < TRIALS; trial += 1) {
-    let top = 0;
-    for (const a of weights.data.subarray(trial * KEYS, (trial + 1) * KEYS)) {
-      top = Math.max(top, a);
-      if (a > 0) entropy -= a * Math.log2(a);
-    }
-    largest += top;
-  }
-  const count = scores.data.length;
-  const mean = scores.data.reduce((sum, s) => sum + s, 0) / count;
-  const variance = scores.data.reduce((sum, s) => sum + (s - mean) ** 2, 0) / count;
-  return { largest: largest / TRIALS, entropy: entropy / TRIALS, variance };
+function summary(attn, { weights, scores }) {
+  const { max, entropy } = attn.headStatistics({ data: weights.data, shape: [TRIALS, KEYS] });
+  return { largest: max.data[0], entropy: entropy.data[0], variance: variance(attn, Float64Array.from(scores.data)) };
+}
+
+function variance(attn, values) {
+  const away = subtract(attn, values, new Float64Array(values.length).fill(meanOf(attn, values)));
+  return dot(attn, away, away.map((x) => x / values.length));
 }
 
 const TEXTBOOK = { q: [0.5, 0.5], k: [0.1, 0.2, 0.2, 0.3], v: [0.6, 0.8, 0.7, 0.9] };
@@ -93,7 +89,7 @@ export class Decoder {
   /**
    * Token `step` (from 0) arrives: its key and value join the cache, its query attends to what is held.
    * `gap`: the largest difference between the weights of this row and of the same row of the full computation.
-   * `products`: multiply-adds for this token, for all so far, and for all rows again at each token so far.
+   * `products`: multiply-adds for this token, for all so far, for all rows again at each token so far, and the saved share.
    */
   step(step) {
     const { heads, d, dv, n, m, q, k, v, scale, weights } = this.#held;
@@ -103,15 +99,20 @@ export class Decoder {
     }
     const row = this.#cache.attend(tokenOf(q, heads, n, d, step), { scale, returnWeights: true }).weights.data;
     const length = step + 1;
-    let gap = 0;
-    for (let head = 0; head < heads; head += 1) {
-      for (let j = 0; j < length; j += 1) gap = Math.max(gap, Math.abs(row[head * length + j] - weights.data[(head * n + step) * m + j]));
-    }
-    const cost = heads * (d + dv);
-    const pairs = (length * (length + 1)) / 2;
-    // 1 + 3 + 6 + ...: without a cache every token computes all rows up to it.
-    const again = (length * (length + 1) * (length + 2)) / 6;
-    return { step, gap, bytes: heads * length * (d + dv) * 4, products: { row: cost * length, cached: cost * pairs, again: cost * again } };
+    const whole = new Float32Array(row.length);
+    for (let head = 0; head < heads; head += 1) whole.set(weights.data.subarray((head * n + step) * m, (head * n + step) * m + length), head * length);
+    return {
+      step, gap: largestOf(subtract(this.#attn, row, whole)), bytes: heads * length * (d + dv) * Float32Array.BYTES_PER_ELEMENT,
+      products: this.#products(length, heads * (d + dv)),
+    };
+  }
+
+  /** Token t (from 0) sees t + 1 keys, at `cost` multiply-adds each; without a cache it is computed again for every later token. */
+  #products(length, cost) {
+    const seen = Float64Array.from({ length }, (_, t) => t + 1);
+    const cached = dot(this.#attn, seen, seen.map(() => cost));
+    const again = dot(this.#attn, seen, seen.map((_, t) => cost * (length - t)));
+    return { row: sumOf(this.#attn, new Float64Array(length).fill(cost)), cached, again, saved: dot(this.#attn, [again, cached], [1 / again, -1 / again]) };
   }
 
   free() {

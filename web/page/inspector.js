@@ -32,7 +32,9 @@ export class Inspector {
     else if (!byColumn && terms) this.#row(state, terms);
   }
 
-  #row({ result, temperature, mask }, terms) {
+  #row({ result, mask }, terms) {
+    const { temperature } = result.job;
+    const additive = result.score === 'additive';
     const { row: i, col: j, at } = terms;
     const query = named(result.tokens[i], i, 'query');
     const key = named(result.keyTokens[j], j, 'key');
@@ -40,20 +42,18 @@ export class Inspector {
     const hidden = at.score === -Infinity;
     const digits = Math.abs(at.dot) < 1 ? 4 : 3;
     const steps = h('ol', { class: 'terms' },
-      term(t.inspector.match, result.additive
-        ? block(sub(mi('e'), mi('ij')), mo('='), mi('u'), mo('·'), mi('tanh'), mo('('), q(mi('i')), mo('+'), k(mi('j')), mo('+'), mi('b'), mo(')'), mo('='), mn(format(at.dot, digits)))
-        : block(q(mn(i + 1)), mo('·'), k(mn(j + 1)), mo('='), sum(mi('f')), sub(mi('q'), mi('f')), sub(mi('k'), mi('f')), mo('='), mn(format(at.dot, digits))),
-      terms.products && [
-        vector(t.inspector.vectorQ, terms.query, 'is-query'), vector(t.inspector.vectorK, terms.key, 'is-key'),
-        vector(t.inspector.vectorProduct, terms.products)]),
-      term(t.inspector.scale, scaleFormula(result, at, temperature, digits)),
+      term(t.inspector.match[result.score], matchFormula(result, i, j, format(at.dot, digits)), [
+        vector(t.inspector.vectorQ, terms.query, 'is-query'), vector(t.inspector.vectorK[result.score], terms.key, 'is-key'),
+        vector(t.inspector.vectorProduct[result.score], terms.products)]),
+      term(additive ? t.inspector.cool : t.inspector.scale, scaleFormula(result, at, temperature, digits)),
       term(t.inspector.mask, h('p', {}, hidden ? t.inspector.maskHidden : mask.kind === 'none' ? t.inspector.maskNone : t.inspector.maskVisible)),
-      term(t.inspector.softmax, hidden || terms.largest === 0
+      term(t.inspector.softmax, hidden
         ? h('p', {}, t.inspector.softmaxHidden)
         : block(sub(mi('a'), row(mn(i + 1), mo(','), mn(j + 1))), mo('='), frac(
-          sup(mi('e'), row(mn(format(at.score, 2)), mo('−'), mn(format(terms.maxScore, 2)))),
-          row(sum(mi('j')), sup(mi('e'), row(sub(mi('s'), mi('j')), mo('−'), mi('max'))))), mo('='),
-        frac(mn(format(at.power, 4)), mn(format(terms.powerSum, 4))), mo('='), mn(format(at.weight, 4)))),
+          sup(mi('e'), shifted(mn(format(at.score, 2)), terms.shift)),
+          row(sum(mi('m')), sup(mi('e'), shifted(sub(mi('s'), mi('m')), terms.shift)))), mo('='),
+        frac(mn(format(at.power, 4)), mn(format(terms.sum, 4))), mo('='), mn(format(at.weight, 4))),
+      terms.shift !== 0 && h('p', { class: 'term-what' }, t.inspector.shifted)),
       term(t.inspector.sum, [
         block(sub(mi('o'), mn(i + 1)), mo('='), sum(mi('j')), sub(mi('a'), row(mn(i + 1), mi('j'))), v(mi('j'))),
         vector(t.inspector.vectorV, terms.value, 'is-value'),
@@ -63,10 +63,10 @@ export class Inspector {
     const table = h('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': t.inspector.tableLabel },
       h('table', { class: 'terms-table' },
         h('caption', {}, t.inspector.tableCaption(result.tokens[i], i, terms.keys.length, result.m)),
-        h('thead', {}, h('tr', {}, t.inspector.columns(result.additive).map((name) => h('th', { scope: 'col' }, name)))),
+        h('thead', {}, h('tr', {}, t.inspector.columns(result.score, terms.shift !== 0).map((name) => h('th', { scope: 'col' }, name)))),
         h('tbody', {}, terms.keys.map((col, at) => this.#line({ result, terms, i, col, at, j }))),
         h('tfoot', {}, h('tr', {}, h('th', { scope: 'row' }, t.inspector.sumOfRow), h('td', {}), h('td', {}),
-          h('td', {}, format(terms.powerSum, 4)), h('td', {}, format(terms.rowSum, 4)), h('td', {})))));
+          h('td', {}, format(terms.sum, 4)), h('td', {}, format(terms.rowSum, 4)), h('td', {})))));
     this.#body.replaceChildren(steps, table);
   }
 
@@ -115,18 +115,29 @@ export function named(token, index, role) {
 }
 
 function term(words, ...content) {
-  return h('li', { class: 'term' }, h('h3', {}, words.name), h('p', { class: 'term-what' }, words.what), ...content.flat());
+  return h('li', { class: 'term' }, h('h3', {}, words.name), h('p', { class: 'term-what' }, words.what), content);
+}
+
+function matchFormula({ score }, i, j, number) {
+  const [query, key] = [q(mn(i + 1)), k(mn(j + 1))];
+  if (score === 'additive') return block(sub(mi('e'), row(mn(i + 1), mo(','), mn(j + 1))), mo('='), mi('u'), mo('·'), mi('tanh'), mo('('), mi('W'), mo('['), query, mo(';'), key, mo(']'), mo('+'), mi('b'), mo(')'), mo('='), mn(number));
+  if (score === 'multiplicative') return block(query, mo('·'), mi('W'), key, mo('='), mn(number));
+  return block(query, mo('·'), key, mo('='), sum(mi('f')), sub(mi('q'), mi('f')), sub(mi('k'), mi('f')), mo('='), mn(number));
+}
+
+/** An exponent, less what the engine took from it: the row's largest score, where e to its power would overflow. */
+function shifted(score, shift) {
+  return shift === 0 ? score : row(score, mo('−'), mn(format(shift, 2)));
 }
 
 function scaleFormula(result, at, temperature, digits) {
-  const score = mn(format(at.score === -Infinity ? at.dot * result.scale : at.score, digits));
   if (at.score === -Infinity) return h('p', {}, t.inspector.scaleHidden);
-  const divided = Math.abs(result.scale * temperature - 1) > 1e-9;
+  const divided = result.score !== 'additive' && result.job.scaled;
   if (!divided && temperature === 1) return block(mi('s'), mo('='), mn(format(at.dot, digits)), mtext(`\u00a0 ${t.inspector.scaleOff}`));
   const below = [];
   if (divided) below.push(sqrt(mn(result.d)));
   if (temperature !== 1) below.push(...(divided ? [mo('·')] : []), mn(format(temperature, 1)));
-  return block(mi('s'), mo('='), frac(mn(format(at.dot, digits)), row(...below)), mo('='), score);
+  return block(mi('s'), mo('='), frac(mn(format(at.dot, digits)), row(...below)), mo('='), mn(format(at.score, digits)));
 }
 
 function bar(share) {
@@ -138,7 +149,7 @@ function bar(share) {
 /** A vector as a strip of cells, its largest size the end of the scale; the numbers are in each cell's title. */
 function vector(name, numbers, className = '') {
   const end = numbers.reduce((top, x) => Math.max(top, Math.abs(x)), 0);
-  const shown = [...numbers.slice(0, 64)];
+  const shown = [...numbers];
   return h('figure', { class: 'vector' },
     h('figcaption', { class: className }, name),
     h('div', { class: 'vector-cells', role: 'img', 'aria-label': `${name}: ${shown.map((x) => format(x, 2)).join(', ')}` }, shown.map((x) => {

@@ -1,9 +1,11 @@
 // Long sequences: heads one after the other, in blocks of rows, so that no more than one n x m matrix is ever held
 // and the page can follow and cancel. Runs in the worker and in Node's tests.
 
-import { headTensors, project, rowOptions, splitHeads } from './attend.js';
+import { project } from './arithmetic.js';
+import { edited, headTensors, rowOptions, splitHeads } from './attend.js';
 import { THUMB } from './limits.js';
 import { buildModel, headKinds } from './model.js';
+import { Tally } from './statistics.js';
 
 /** Rows per call of the engine: 256 x 4096 weights are 4 MB. */
 const BLOCK = 256;
@@ -21,7 +23,7 @@ export async function attendLarge(attn, job, chosen, breathe) {
     tensors = { q, k, v };
     extra = { tokens: job.tokens, keyTokens: job.tokens, kinds, ids: model.ids };
   }
-  const { q, k, v } = tensors;
+  const { q, k, v } = edited(tensors, job.edits);
   const [, heads, n, d] = q.shape;
   const m = k.shape[2];
   const dv = v.shape[3];
@@ -33,106 +35,140 @@ export async function attendLarge(attn, job, chosen, breathe) {
   let weights = null;
   let milliseconds = 0;
   for (let head = 0; head < heads; head += 1) {
-    const found = await headBlocks(attn, base, head, async (done) => breathe(head + done, heads), {
-      keep: head === stage, output: output.subarray(head * n * dv, (head + 1) * n * dv),
+    const tally = new Tally(attn, { m, ids: extra.ids });
+    const thumb = { data: new Float32Array(THUMB * THUMB).fill(-1), rows: Math.min(THUMB, n), cols: Math.min(THUMB, m) };
+    const matrix = head === stage ? new Matrix(n, m) : null;
+    await headBlocks(attn, base, head, 'weights', (done) => breathe(head + done, heads), (block, found, from, to, took) => {
+      milliseconds += took;
+      output.set(found.output.data, (head * n + from) * dv);
+      const ranges = Array.from({ length: to - from }, (_, i) => visibleRange(job.mask, from + i, m));
+      tally.add(block, from, to, {
+        visible: (i, j) => j >= ranges[i - from][0] && j < ranges[i - from][1],
+        seen: ranges.filter(([first, last]) => last > first).length,
+        columns: [Math.min(...ranges.map(([first]) => first)), Math.max(...ranges.map(([, last]) => last))],
+      });
+      poolThumb(thumb, block, from, ranges, n, m);
+      matrix?.add(block, from, ranges);
     });
-    if (head === stage) weights = { data: found.weights, pooled: found.pooled, head };
-    milliseconds += found.milliseconds;
-    thumbs.push(found.thumb);
-    stats.push(found.stat);
+    if (matrix) weights = { ...matrix.finish(), head };
+    thumbs.push(thumb);
+    stats.push(tally.finish());
   }
-  const { scale } = rowOptions(job, 0, 1, n, m, d);
+  const { scale } = rowOptions(job, 0, 1, m, d);
   return {
     ...base, ...extra, kinds: extra.kinds ?? new Array(heads).fill('data'), scale, milliseconds,
-    variant: attn.variant, threads: attn.threads,
+    variant: attn.variant, threads: attn.threads, score: 'dot',
     weights, output: { data: output }, thumbs, stats,
   };
 }
 
-/** One head's whole matrix, for the stage. */
-export async function largeHead(attn, held, head, breathe) {
-  const { weights, pooled } = await headBlocks(attn, held, head, (done) => breathe(done, 1), { keep: true });
-  return { data: weights, pooled, head };
+/** One head's whole matrix for the stage: its 'weights', its 'scores' (scaled, masked) or 'dots'. */
+export async function largeHead(attn, held, head, stage, breathe) {
+  const { n, m, job } = held;
+  const matrix = new Matrix(n, m);
+  // Dot products exist for every pair: the mask comes after them.
+  const mask = stage === 'dots' ? { kind: 'none' } : job.mask;
+  await headBlocks(attn, held, head, stage, (done) => breathe(done, 1), (block, found, from, to) => {
+    matrix.add(block, from, Array.from({ length: to - from }, (_, i) => visibleRange(mask, from + i, m)));
+  });
+  return { ...matrix.finish(), head, stage };
 }
 
-async function headBlocks(attn, held, head, breathe, { keep, output }) {
-  const { n, m, d, dv, job, ids } = held;
-  const weights = keep ? new Float32Array(n * m) : null;
-  // Halved once here, so that the page never walks over all cells: the largest of 2 x 2, NaN where all are hidden.
-  const half = Math.ceil(m / 2);
-  const pooled = keep ? new Float32Array(Math.ceil(n / 2) * half).fill(NaN) : null;
-  const thumb = { data: new Float32Array(THUMB * THUMB).fill(-1), rows: Math.min(THUMB, n), cols: Math.min(THUMB, m) };
-  const tally = { entropy: 0, largest: 0, previous: 0, itself: 0, next: 0, first: 0, same: 0, followed: 0, rows: {} };
-  let milliseconds = 0;
+const wanted = {
+  weights: (options) => ({ ...options, returnWeights: true }),
+  scores: (options) => ({ ...options, returnScores: 'masked' }),
+  dots: () => ({ scale: 1, returnScores: 'raw' }),
+};
+
+/** take(block [to - from, m], the engine's answer, from, to, milliseconds) for one block of rows after the other. */
+async function headBlocks(attn, held, head, stage, breathe, take) {
+  const { n, m, d, job } = held;
   for (let from = 0; from < n; from += BLOCK) {
     const to = Math.min(n, from + BLOCK);
-    const tensors = headTensors(held, head, from, to);
-    const options = rowOptions(job, from, to, n, m, d);
+    const { q, k, v } = headTensors(held, head, from, to);
+    const options = wanted[stage](rowOptions(job, from, to, m, d));
     const started = performance.now();
-    const found = attn.sdpa(tensors.q, tensors.k, tensors.v, { ...options, returnWeights: true });
-    milliseconds += performance.now() - started;
-    const block = found.weights.data;
-    weights?.set(block, from * m);
-    output?.set(found.output.data, from * dv);
-    for (let i = from; i < to; i += 1) {
-      const row = block.subarray((i - from) * m, (i - from + 1) * m);
-      const range = maskedRange(job.mask, i, m);
-      tallyRow(tally, row, i, ids, thumb, n, m, range);
-      if (pooled) poolRow(pooled.subarray((i >> 1) * half), row, range);
-    }
+    const found = attn.sdpa(q, k, v, options);
+    const took = performance.now() - started;
+    take((stage === 'weights' ? found.weights : found.scores).data, found, from, to, took);
     await breathe(to / n);
   }
-  return { weights, pooled, milliseconds, thumb, stat: statOf(tally, n) };
 }
-
-function poolRow(pooled, row, [from, to]) {
-  for (let j = from; j < to; j += 1) if (!(row[j] <= pooled[j >> 1])) pooled[j >> 1] = row[j];
-}
-
-/** Smaller weights add less than 1e-4 bits to the entropy of a row, and are most of a long one. */
-const NEGLIGIBLE = 1e-9;
 
 /** The visible keys of a row, [from, to). */
-function maskedRange(mask, i, m) {
+function visibleRange(mask, i, m) {
   if (mask.kind === 'causal') return [0, Math.min(m, i + 1)];
-  if (mask.kind === 'window') return [Math.max(0, i - mask.left), Math.min(m, i + mask.right + 1)];
+  if (mask.kind === 'window') return [Math.min(m, Math.max(0, i - mask.left)), Math.min(m, i + mask.right + 1)];
   if (mask.kind === 'length') return [0, Math.min(m, mask.length)];
   return [0, m];
 }
 
-function tallyRow(tally, row, i, ids, thumb, n, m, [from, to]) {
-  let top = 0;
-  const add = { same: 0, followed: 0 };
-  const could = { same: false, followed: false };
-  const thumbRow = Math.floor((i * thumb.rows) / n) * thumb.cols;
-  for (let j = from; j < to; j += 1) {
-    const a = row[j];
-    const at = thumbRow + Math.floor((j * thumb.cols) / m);
-    if (a > thumb.data[at]) thumb.data[at] = a;
-    if (a > NEGLIGIBLE) tally.entropy -= a * Math.log2(a);
-    if (a > top) top = a;
-    if (!ids) continue;
-    if (ids[j] === ids[i] && j !== i) { add.same += a; could.same = true; }
-    if (j > 0 && ids[j - 1] === ids[i]) { add.followed += a; could.followed = true; }
+/**
+ * A whole matrix with what the page would otherwise have to walk over all of it for: the largest size in each row, and
+ * the numbers of largest size in each 2 x 2 and 4 x 4 cells, NaN where all are hidden.
+ */
+class Matrix {
+  #n;
+  #m;
+  #data;
+  #half;
+  #rowHighs;
+
+  constructor(n, m) {
+    this.#n = n;
+    this.#m = m;
+    this.#data = new Float32Array(n * m);
+    this.#half = { data: new Float32Array(Math.ceil(n / 2) * Math.ceil(m / 2)).fill(NaN), rows: Math.ceil(n / 2), cols: Math.ceil(m / 2) };
+    this.#rowHighs = new Float32Array(n);
   }
-  tally.largest += top;
-  const put = (name, share) => {
-    tally[name] += share;
-    tally.rows[name] = (tally.rows[name] ?? 0) + 1;
-  };
-  for (const [name, j] of [['previous', i - 1], ['itself', i], ['next', i + 1], ['first', i === 0 ? -1 : 0]]) {
-    if (j >= from && j < to) put(name, row[j]);
+
+  add(block, from, ranges) {
+    const m = this.#m;
+    this.#data.set(block, from * m);
+    const { data, cols } = this.#half;
+    ranges.forEach(([first, last], at) => {
+      const row = block.subarray(at * m, (at + 1) * m);
+      const base = ((from + at) >> 1) * cols;
+      let high = 0;
+      for (let j = first; j < last; j += 1) {
+        const size = Math.abs(row[j]);
+        if (size > high) high = size;
+        if (!(size <= Math.abs(data[base + (j >> 1)]))) data[base + (j >> 1)] = row[j];
+      }
+      this.#rowHighs[from + at] = high;
+    });
   }
-  if (could.same) put('same', add.same + (i >= from && i < to ? row[i] : 0));
-  if (could.followed) put('followed', add.followed);
+
+  finish() {
+    return { data: this.#data, rowHighs: this.#rowHighs, pooled: [this.#half, halved(this.#half)] };
+  }
 }
 
-function statOf(tally, n) {
-  let pattern = null;
-  let share = 0;
-  for (const [name, rows] of Object.entries(tally.rows)) {
-    const mean = tally[name] / rows;
-    if (mean > share) { pattern = name; share = mean; }
+function halved({ data, rows, cols }) {
+  const half = { data: new Float32Array(Math.ceil(rows / 2) * Math.ceil(cols / 2)).fill(NaN), rows: Math.ceil(rows / 2), cols: Math.ceil(cols / 2) };
+  for (let i = 0; i < rows; i += 1) {
+    for (let j = 0; j < cols; j += 1) {
+      const at = (i >> 1) * half.cols + (j >> 1);
+      const value = data[i * cols + j];
+      if (!Number.isNaN(value) && !(Math.abs(value) <= Math.abs(half.data[at]))) half.data[at] = value;
+    }
   }
-  return { entropy: tally.entropy / n, largest: tally.largest / n, pattern, share };
+  return half;
+}
+
+/** What has to be transferred of a matrix. */
+export function buffersOf({ data, rowHighs, pooled }) {
+  return [data.buffer, rowHighs.buffer, ...pooled.map((level) => level.data.buffer)];
+}
+
+/** The largest weights in a picture of at most THUMB x THUMB; -1 where all is hidden. */
+function poolThumb(thumb, block, from, ranges, n, m) {
+  ranges.forEach(([first, last], at) => {
+    const base = Math.floor(((from + at) * thumb.rows) / n) * thumb.cols;
+    for (let j = first; j < last; j += 1) {
+      const cell = base + Math.floor((j * thumb.cols) / m);
+      const weight = block[at * m + j];
+      if (weight > thumb.data[cell]) thumb.data[cell] = weight;
+    }
+  });
 }

@@ -9,16 +9,16 @@ import { Engine } from './engine.js';
 import { HeadsView } from './heads.js';
 import { Inspector } from './inspector.js';
 import { LessonPanel, lessonState } from './lesson.js';
-import { MAX_ADDITIVE } from './limits.js';
+import { additiveWords } from './limits.js';
 import { OpenDialog } from './open.js';
 import { presetNames, presetSettings } from './presets.js';
 import { SaveMenu } from './save.js';
 import { SentenceView } from './sentence.js';
 import { percent } from './scales.js';
-import { hiddenOf, slice, thumbMatrix, weightsOf } from './slices.js';
+import { heldMatrix, hiddenOf, slice, stagesOf, thumbMatrix, weightsOf } from './slices.js';
 import { SquareRootPanel } from './sqrtd.js';
 import { selection, StageView } from './stage.js';
-import { computing, defaults, fromHash, fromSettings, initialState, jobOf, otherJob, stageNames, toHash } from './state.js';
+import { comparesMeans, computing, defaults, fromHash, fromSettings, initialState, jobOf, otherJob, stageNames, toHash } from './state.js';
 import { createStore } from './store.js';
 import { t } from './strings.js';
 import { TableView } from './tableview.js';
@@ -60,7 +60,7 @@ const progress = h('div', { class: 'progress', hidden: true }, h('span', {}), ba
   h('button', { type: 'button', class: 'small', onclick: () => cancelWork() }, t.cancel));
 
 const choose = ({ row, col }) => {
-  const { stage, byColumn } = store.get();
+  const { stage, byColumn } = drawable(store.get());
   // Rows of the gradient are scores of the chosen query: choosing there changes the key alone.
   store.set(stage === 'gradient' && !byColumn ? { key: col, hover: null } : { query: row, key: col, hover: null });
 };
@@ -73,7 +73,7 @@ const current = () => {
   return { n: result?.n, m: result?.m, hidden: result ? hiddenOf(result, head) : () => false };
 };
 
-const sentence = new SentenceView({ choose: (query) => store.set({ query, hover: null }) });
+const sentence = new SentenceView({ choose: (index) => store.set({ [store.get().byColumn ? 'key' : 'query']: index, hover: null }) });
 const heads = new HeadsView({ choose: (head) => store.set({ head }), style: theme.style });
 const saveMenu = new SaveMenu({ stage: () => stage.matrix.spec, state: store.get, style: theme.style });
 const tableView = new TableView();
@@ -84,7 +84,13 @@ const stage = new StageView({
   actions: h('div', { class: 'stage-actions' }, compareButton, saveMenu.element, tableView.element,
     h('details', { class: 'keys' }, h('summary', {}, t.keysTitle), h('dl', {}, t.keys.map(([key, what]) => h('div', {}, h('dt', {}, h('kbd', {}, key)), h('dd', {}, what)))))),
 });
-const controls = new Controls({ set: store.set, current });
+const controls = new Controls({
+  set: store.set, current,
+  setLayer: (index) => openDialog.layer(store.get().file, index).then(
+    (file) => { if (file) store.set({ file, edits: {} }); },
+    // The choice goes back to the layer that is shown.
+    (error) => store.set({ problem: t.computeFailed(error.message), file: { ...store.get().file } })),
+});
 const inspector = new Inspector({ set: store.set, chooseCell: choose });
 const tables = new Tables({
   set: store.set,
@@ -192,9 +198,12 @@ function toggleDrawn(row, col) {
 
 /** Single keys, only while the matrix has the focus. */
 function shortcut(key) {
-  const { head, result, mask, scaled } = store.get();
+  const { head, result, other, mask, scaled } = store.get();
   if (key === '[' || key === ']') store.set({ head: (head + (key === ']' ? 1 : -1) + result.heads) % result.heads });
-  else if (/^[1-5]$/.test(key)) store.set({ stage: stageNames[Number(key) - 1] });
+  else if (/^[1-5]$/.test(key)) {
+    const wanted = stageNames[Number(key) - 1];
+    if (stagesOf(result, other).includes(wanted)) store.set({ stage: wanted });
+  }
   else if (key === 'm' || key === 'M') store.set({ mask: { kind: mask.kind === 'causal' ? 'none' : 'causal' } });
   else if (key === 's' || key === 'S') store.set({ scaled: !scaled });
   else if (key === '/') text.focus();
@@ -204,7 +213,10 @@ function shortcut(key) {
 
 function cancelWork() {
   for (const channel of ['main', 'head']) engine.cancel(channel);
-  store.set({ progress: null, problem: t.cancelled });
+  const { result, head, stage: shown } = store.get();
+  // A stage that was given up would be waited for in vain.
+  const given = result?.large && !heldMatrix(result, head, shown) && heldMatrix(result, head, 'weights');
+  store.set({ progress: null, problem: t.cancelled, ...(given ? { stage: 'weights' } : {}) });
 }
 
 // what the worker is asked
@@ -235,9 +247,11 @@ let serial = 0;
 const still = (result) => store.get().result?.job.serial === result.job.serial;
 
 /** The additive score is said to be too much before it is begun. */
-function tooMuch({ score, kind, tokens }) {
-  const long = score === 'additive' && (kind === 'named' || kind === 'random') && tokens.length ** 2 > MAX_ADDITIVE;
-  if (long) store.set({ problem: t.additiveTooLong });
+function tooMuch(job) {
+  const { score, kind, tokens } = job;
+  const most = additiveWords(job);
+  const long = score === 'additive' && (kind === 'named' || kind === 'random') && tokens.length > most;
+  if (long) store.set({ problem: t.additiveTooLong(most) });
   return long;
 }
 
@@ -254,21 +268,30 @@ function compute(state) {
 }
 
 function askAbout(state, has) {
-  const { result, head, hover } = state;
+  const { result, head, hover, stage: asked, byColumn } = state;
   const row = hover?.row ?? state.query;
   const col = hover?.col ?? state.key;
   const fresh = has('result');
   const of = result.job.serial;
-  if (state.compare && (fresh || has('compare')) && !tooMuch(otherJob(state))) ask('compare', { type: 'attend', job: otherJob(state), against: 'main', of }, (other) => { if (store.get().compare && still(result)) store.set({ other }); });
-  if (result.large && !weightsOf(result, head)) {
-    if (has('head', 'result')) ask('head', { type: 'head', head, of }, ({ weights }) => { if (still(result)) store.set({ result: { ...store.get().result, weights } }); });
+  const then = (name) => (found) => { if (still(result)) store.set({ [name]: found }); };
+  if (state.compare && !result.large && (fresh || has('compare')) && !tooMuch(otherJob(state))) {
+    ask('compare', { type: 'attend', job: otherJob(state), against: 'main', means: comparesMeans(state), of }, (other) => { if (store.get().compare && still(result)) store.set({ other }); });
   }
-  if (!result.ready && has('result', 'head', 'query', 'key', 'hover', 'byColumn', 'stage')) {
-    const inside = row < result.n && col < result.m;
-    if (state.byColumn && !result.large) ask('column', { type: 'column', head, col, of }, (columnTerms) => { if (still(result)) store.set({ columnTerms }); });
-    else if (inside) ask('terms', { type: 'terms', head, row: state.stage === 'gradient' ? state.query : row, col, of }, (terms) => { if (still(result)) store.set({ terms }); });
-    if (state.stage === 'gradient' && !result.large && has('result', 'head', 'query', 'stage')) ask('gradient', { type: 'gradient', head, row: state.query, of }, (gradient) => { if (still(result)) store.set({ gradient }); });
+  // Of a large answer the page holds the weights of one head, and one more matrix while that is looked at.
+  if (result.large && has('head', 'result', 'stage')) {
+    const keep = (name) => ({ matrix }) => { if (still(result)) store.set({ result: { ...store.get().result, [name]: matrix } }); };
+    const wanted = stagesOf(result).includes(asked) ? asked : 'weights';
+    if (!heldMatrix(result, head, 'weights')) ask('head', { type: 'head', head, stage: 'weights', of }, keep('weights'));
+    else if (!heldMatrix(result, head, wanted)) ask('head', { type: 'head', head, stage: wanted, of }, keep('inSight'));
   }
+  if (result.ready || !has('result', 'head', 'query', 'key', 'hover', 'byColumn', 'stage')) return;
+  if (byColumn && col < result.m) {
+    const at = weightsOf(result, head);
+    const column = result.large && at ? Float32Array.from({ length: result.n }, (_, i) => at(i, col)) : undefined;
+    if (at) ask('column', { type: 'column', head, col, column, of }, then('columnTerms'));
+  }
+  if (!byColumn && row < result.n && col < result.m) ask('terms', { type: 'terms', head, row: asked === 'gradient' ? state.query : row, col, of }, then('terms'));
+  if (asked === 'gradient' && !result.large && has('result', 'head', 'query', 'stage')) ask('gradient', { type: 'gradient', head, row: state.query, of }, then('gradient'));
 }
 
 function askPanels(state, has) {
@@ -282,14 +305,15 @@ function askPanels(state, has) {
 // what is drawn
 
 /**
- * The state as it can be drawn now: a setting may already ask for a row or a head that the next answer has and this
- * one has not.
+ * The state as it can be drawn now: a setting may already ask for a row, a head or a stage that the next answer has and
+ * this one has not.
  */
 function drawable(state) {
   const { result } = state;
   if (!result) return state;
   return {
     ...state, head: Math.min(state.head, result.heads - 1),
+    stage: stagesOf(result, state.other).includes(state.stage) ? state.stage : 'weights',
     query: Math.min(state.query, result.n - 1), key: Math.min(state.key, result.m - 1),
   };
 }
@@ -323,10 +347,10 @@ function render(asked, changed) {
     stage.mark(state);
     if (state.compare) panels.compare.mark(state);
   }
-  if (has('result', 'head', 'query', 'hover')) showRow(state);
+  if (has('result', 'head', 'query', 'key', 'hover', 'byColumn')) showRow(state);
   if (has('terms', 'columnTerms', 'byColumn', 'result')) inspector.update(state);
   if (has('result', 'head', 'edits', 'score')) tables.update(state);
-  if (has('result', 'head', 'query', 'stage') && !state.hover) announce(state);
+  if ((has('result', 'head', 'query', 'byColumn', 'stage') || (state.byColumn && has('key'))) && !state.hover) announce(state);
 }
 
 /** Everything but the matrices. */
@@ -368,40 +392,46 @@ function frame(state) {
   compareButton.hidden = Boolean(state.result?.large || state.result?.ready || state.source === 'textbook');
 }
 
+/** The chosen row or, byColumn, column over the sentence and in words. */
 function showRow(state) {
-  const { result, head } = state;
-  const query = state.hover && state.stage !== 'gradient' ? state.hover.row : state.query;
+  const { result, head, byColumn } = state;
+  const hover = state.stage === 'gradient' ? null : state.hover;
+  const chosen = byColumn ? hover?.col ?? state.key : hover?.row ?? state.query;
   const at = weightsOf(result, head);
   const square = result.n === result.m && result.n <= MAX_TOKENS;
   sentence.element.hidden = !square || !at;
   caption.hidden = !at;
   if (!at) return;
-  const weights = Float32Array.from({ length: result.m }, (_, j) => at(query, j));
-  const hidden = hiddenOf(result, head);
-  if (square) sentence.update(result.tokens, query, { weights, hidden: (j) => hidden(query, j) });
-  caption.replaceChildren(...captionOf(result, query, weights, head));
+  const isHidden = hiddenOf(result, head);
+  const weights = Float32Array.from({ length: byColumn ? result.n : result.m }, (_, index) => (byColumn ? at(index, chosen) : at(chosen, index)));
+  if (square) sentence.update(result.tokens, chosen, weights, (index) => (byColumn ? isHidden(index, chosen) : isHidden(chosen, index)), byColumn);
+  caption.replaceChildren(...captionOf(result, chosen, weights, head, byColumn));
 }
 
-function captionOf(result, query, weights, head) {
+function captionOf(result, chosen, weights, head, byColumn) {
   const word = (token, index, role) => h('b', { class: `is-${role}` }, tokenText(token), h('sub', {}, String(index + 1)));
+  const [own, others] = byColumn ? [result.keyTokens, result.tokens] : [result.tokens, result.keyTokens];
   const order = [...weights.keys()].sort((a, b) => weights[b] - weights[a]);
-  const lead = [h('span', { class: 'caption-head' }, `${t.headName(head + 1)}. `), word(result.tokens[query], query, 'query')];
-  if (!(weights[order[0]] > 0)) return [...lead, ` ${t.captionNothingRest}`];
+  const lead = [h('span', { class: 'caption-head' }, `${t.headName(head + 1)}. `), word(own[chosen], chosen, byColumn ? 'key' : 'query')];
   const named = order.filter((index) => weights[index] >= 0.05).slice(0, 3);
+  if (byColumn && named.length === 0) return [...lead, ` ${t.captionNobody}`];
+  if (!(weights[order[0]] > 0)) return [...lead, ` ${t.captionNothingRest}`];
   if (named.length === 0) return [...lead, ` ${t.captionLooks} ${t.captionEven(order.filter((index) => weights[index] > 0).length)}.`];
-  return [...lead, ` ${t.captionLooks} `, ...named.flatMap((index, at) => [
-    at === 0 ? '' : at === named.length - 1 ? ` ${t.and} ` : ', ', word(result.keyTokens[index], index, 'key'), ` (${percent(weights[index])})`,
+  return [...lead, ` ${byColumn ? t.captionLookedAt : t.captionLooks} `, ...named.flatMap((index, at) => [
+    at === 0 ? '' : at === named.length - 1 ? ` ${t.and} ` : ', ', word(others[index], index, byColumn ? 'query' : 'key'), ` (${percent(weights[index])})`,
   ]), '.'];
 }
 
-function announce({ result, head, query }) {
+function announce({ result, head, query, key, byColumn }) {
   const at = weightsOf(result, head);
   if (!at) return;
+  const [count, weight] = byColumn ? [result.n, (i) => at(i, key)] : [result.m, (j) => at(query, j)];
   let best = 0;
-  for (let j = 1; j < result.m; j += 1) if (at(query, j) > at(query, best)) best = j;
+  for (let i = 1; i < count; i += 1) if (weight(i) > weight(best)) best = i;
+  const [row, col] = byColumn ? [best, key] : [query, best];
   announcer.say(t.announceResult({
-    head: t.headName(head + 1), name: t.kinds[result.kinds[head]].name, entropy: result.stats[head].entropy,
-    query: `${result.tokens[query]} ${query + 1}`, key: `${result.keyTokens[best]} ${best + 1}`, weight: at(query, best),
+    head: t.headName(head + 1), name: t.kinds[result.kinds[head]].name, entropy: result.stats[head].entropy, byColumn,
+    query: `${result.tokens[row]} ${row + 1}`, key: `${result.keyTokens[col]} ${col + 1}`, weight: weight(best),
   }));
 }
 

@@ -58,7 +58,8 @@ export class MatrixView {
 
   /**
    * spec: { rows, cols, rowTokens, colTokens, at, hidden, scale, pool, numbers, label, selected, hover }
-   * `selected` and `hover` are cells or null; `selected.col` may be null: only a row is chosen.
+   * `selected` and `hover` are cells or null; `selected.col` may be null: only a row is chosen; `selected.outside`: the cell
+   * that is chosen on the page is not in this matrix.
    */
   update(spec) {
     const sameSize = this.#spec && this.#spec.rows === spec.rows && this.#spec.cols === spec.cols;
@@ -208,15 +209,20 @@ export class MatrixView {
   }
 
   #markLabels() {
-    const { selected, hover } = this.#spec;
-    const cell = hover ?? selected;
+    const cell = this.#outlined();
     for (const label of this.#rowLabels.children) label.classList.toggle('is-query', Number(label.dataset.at) === cell?.row);
     for (const label of this.#colLabels.children) label.classList.toggle('is-key', Number(label.dataset.at) === cell?.col);
   }
 
+  /** The cell under the pointer, else the chosen one, where this matrix has it. */
+  #outlined() {
+    const { selected, hover } = this.#spec;
+    return hover ?? (selected?.outside ? null : selected);
+  }
+
   #paintOver() {
     const context = this.#over.getContext('2d');
-    const { selected, hover, cols, rows } = this.#spec;
+    const { hover, cols, rows } = this.#spec;
     const style = this.#handlers.style();
     const size = this.#cell * this.#ratio;
     context.clearRect(0, 0, this.#over.width, this.#over.height);
@@ -234,7 +240,7 @@ export class MatrixView {
       context.strokeStyle = color;
       context.strokeRect(left + thick / 2, top + thick / 2, width - thick, height - thick);
     };
-    const cell = hover ?? selected;
+    const cell = this.#outlined();
     if (!cell) return;
     frame(cell.row, 0, 1, cols, style.query, 2);
     if (cell.col !== null && cell.col !== undefined) {

@@ -91,7 +91,7 @@ export class OpenDialog {
       return h('label', { class: 'range' }, h('span', {}, t.files.parts[name]), input);
     };
     const number = (name, label, min) => h('label', { class: 'range' }, h('span', {}, label), h('input', {
-      type: 'number', min: String(min), max: '9999', step: '1', value: String(choice[name]), oninput: (event) => { choice[name] = Math.max(min, Math.trunc(Number(event.target.value))); },
+      type: 'number', min: String(min), max: '9999', step: '1', value: String(choice[name]), oninput: (event) => { choice[name] = Math.max(min, Math.trunc(Number(event.target.value)) || min); },
     }));
     const fill = () => holder.replaceChildren(
       ...parts[choice.mode].map(select),
@@ -121,11 +121,18 @@ export class OpenDialog {
     try {
       const found = await this.#engine.request('file', { type: 'use', choice });
       if (!found) return;
-      this.#opened({ ...found, name, id: Date.now(), ready: choice.mode === 'weights' });
+      this.#opened({ ...found, name, choice, id: Date.now(), ready: choice.mode === 'weights' });
       this.dialog.close();
     } catch (error) {
       this.#problem.textContent = t.files.failed(error.message);
     }
+  }
+
+  /** Another layer or batch element of the file that is open; resolves with the file as it is then, rejects with a reason. */
+  async layer(file, index) {
+    const choice = { ...file.choice, index };
+    const found = await this.#engine.request('file', { type: 'use', choice });
+    return found && { ...file, ...found, choice };
   }
 }
 

@@ -1,13 +1,14 @@
 // Opened files: which tensors they hold, which of them are probably meant, and those chosen as the engine takes
 // them. Runs in the worker and in Node's tests.
 
-import { project, splitHeads } from './attend.js';
+import { project } from './arithmetic.js';
+import { splitHeads } from './attend.js';
 import { readJson } from './files/json.js';
 import { FileProblem } from './files/numbers.js';
 import { readNpy } from './files/npy.js';
 import { readNpz } from './files/npz.js';
 import { readSafetensors } from './files/safetensors.js';
-import { MAX_FILE_BYTES, MAX_SEQUENCE } from './limits.js';
+import { MAX_FILE_BYTES, MAX_ROLLOUT, MAX_SEQUENCE, ROLLOUT } from './limits.js';
 
 /** files: [{ name, buffer }]. { list: [{ name, shape, dtype }], tensors: Map, guess, tokens, keyTokens }. */
 export async function openFiles(files) {
@@ -88,13 +89,14 @@ export function useTensors(attn, opened, choice) {
   };
   let set;
   if (choice.mode === 'weights') {
-    const weights = readyWeights(get(choice.weights, 'the weights'), choice.index);
-    set = { weights, heads: weights.shape[1], n: weights.shape[2], m: weights.shape[3] };
+    const { weights, count } = readyWeights(attn, get(choice.weights, 'the weights'), choice.index);
+    set = { weights, heads: weights.shape[1], n: weights.shape[2], m: weights.shape[3], count, rollout: choice.index === ROLLOUT };
+    set.canRoll = count > 1 && set.n === set.m && set.n <= MAX_ROLLOUT;
   } else {
     const [q, k, v] = choice.mode === 'x' ? projected(attn, get, choice)
       : ['q', 'k', 'v'].map((part) => fourAxes(get(choice[part], part), choice));
     checkShapes(q, k, v);
-    set = { q, k, v, heads: q.shape[1], n: q.shape[2], m: k.shape[2], expected: null };
+    set = { q, k, v, heads: q.shape[1], n: q.shape[2], m: k.shape[2], expected: null, count: layersOf(opened, choice) };
     if (choice.o) {
       set.expected = fourAxes(get(choice.o, 'the output'), { ...choice, heads: set.heads });
       const want = [1, set.heads, set.n, v.shape[3]];
@@ -111,15 +113,27 @@ export function useTensors(attn, opened, choice) {
   return { ...set, tokens: labels(opened.tokens, set.n), keyTokens: labels(opened.keyTokens ?? opened.tokens, set.m) };
 }
 
-/** [..., heads, n, n] to [1, heads, n, n]; `index` chooses among what comes before the heads. */
-function readyWeights({ name, data, shape }, index) {
+/** How many batch elements or layers there are to choose from: the axes before (heads, tokens, size). */
+function layersOf({ tensors }, { mode, x, q }) {
+  const { shape } = tensors.get(mode === 'x' ? x : q);
+  const own = mode === 'x' ? 2 : 3;
+  return shape.length > own ? shape[0] : 1;
+}
+
+/** [..., heads, n, n] to [1, heads, n, n]; `index` chooses among what comes before the heads, or is ROLLOUT: through all of it. */
+function readyWeights(attn, { name, data, shape }, index) {
   if (shape.length < 2) throw new FileProblem(`${name} has only one axis; weights have (heads, queries, keys).`);
   const [n, m] = shape.slice(-2);
   const heads = shape.length > 2 ? shape.at(-3) : 1;
   const size = heads * n * m;
   const count = size ? data.length / size : 0;
+  const layer = (at) => data.slice(at * size, (at + 1) * size);
+  if (index === ROLLOUT) {
+    const layers = Array.from({ length: count }, (_, at) => ({ data: layer(at), shape: [heads, n, n] }));
+    return { weights: { data: Float32Array.from(attn.rollout(layers).data), shape: [1, 1, n, n] }, count };
+  }
   if (index >= Math.max(count, 1)) throw new FileProblem(`${name} has ${count} layers; there is no number ${index + 1}.`);
-  return { data: data.slice(index * size, (index + 1) * size), shape: [1, heads, n, m] };
+  return { weights: { data: layer(index), shape: [1, heads, n, m] }, count };
 }
 
 /** A tensor of rank 2, 3 or 4 as [1, heads, n, d]. */
@@ -145,6 +159,7 @@ function projected(attn, get, choice) {
   let x = get(choice.x, 'x');
   if (x.shape.length === 3) {
     const size = x.shape[1] * x.shape[2];
+    if (choice.index >= x.shape[0]) throw new FileProblem(`${x.name} has ${x.shape[0]} batch elements; there is no number ${choice.index + 1}.`);
     x = { ...x, data: x.data.slice(choice.index * size, (choice.index + 1) * size), shape: x.shape.slice(1) };
   }
   const [n, width] = x.shape;

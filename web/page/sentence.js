@@ -10,11 +10,11 @@ const SHARE_HEIGHT = 14;
 
 export class SentenceView {
   #arcs = svg('svg', { class: 'sentence-arcs', 'aria-hidden': 'true' });
-  #words = h('div', { class: 'sentence-words', role: 'radiogroup', 'aria-label': t.sentenceLabel });
+  #words = h('div', { class: 'sentence-words', role: 'radiogroup', 'aria-label': t.sentenceLabel.row });
   #tokens = null;
   #buttons = [];
-  #row = null;
-  #query = 0;
+  #weights = null;
+  #chosen = 0;
   #frame = 0;
   #onChoose;
 
@@ -25,8 +25,11 @@ export class SentenceView {
     new ResizeObserver(() => this.#schedule()).observe(this.#words);
   }
 
-  /** row: { query, weights (of all keys), hidden(j) } or null. */
-  update(tokens, query, row) {
+  /**
+   * weights: of all words, seen from the chosen one: how much it looks at each or, byColumn, how much each looks at it.
+   * hidden(j): where the mask is between them.
+   */
+  update(tokens, chosen, weights, hidden, byColumn) {
     if (tokens !== this.#tokens) {
       const hadFocus = this.#words.contains(document.activeElement);
       this.#tokens = tokens;
@@ -36,20 +39,22 @@ export class SentenceView {
       }, tokenText(token, 'word-text'), h('span', { class: 'word-share', 'aria-hidden': 'true' })));
       this.#words.replaceChildren(...this.#buttons);
       this.#words.classList.toggle('is-long', tokens.length > 40);
-      if (hadFocus) this.#buttons[query]?.focus();
+      if (hadFocus) this.#buttons[chosen]?.focus();
     }
-    this.#query = query;
-    this.#row = row;
+    this.#chosen = chosen;
+    this.#weights = weights;
+    this.#words.setAttribute('aria-label', byColumn ? t.sentenceLabel.column : t.sentenceLabel.row);
+    this.element.classList.toggle('by-column', byColumn);
     this.#buttons.forEach((button, index) => {
-      const chosen = index === query;
-      button.classList.toggle('is-query', chosen);
-      button.setAttribute('aria-checked', chosen);
-      button.tabIndex = chosen ? 0 : -1;
-      const weight = row?.weights[index] ?? 0;
-      const hidden = row?.hidden(index) ?? false;
-      button.classList.toggle('is-hidden', hidden);
+      const isChosen = index === chosen;
+      button.classList.toggle('is-query', isChosen && !byColumn);
+      button.classList.toggle('is-key', isChosen && byColumn);
+      button.setAttribute('aria-checked', isChosen);
+      button.tabIndex = isChosen ? 0 : -1;
+      const weight = weights[index];
+      button.classList.toggle('is-hidden', hidden(index));
       button.style.setProperty('--light', weight.toFixed(4));
-      button.lastElementChild.textContent = !row || hidden || weight < 0.005 ? '' : percent(weight);
+      button.lastElementChild.textContent = hidden(index) || weight < 0.005 ? '' : percent(weight);
     });
     this.#schedule();
   }
@@ -63,16 +68,16 @@ export class SentenceView {
   #draw() {
     const arcs = [];
     const box = this.#words.getBoundingClientRect();
-    if (this.#row && box.width > 0) {
-      const bright = [...this.#row.weights.entries()]
+    if (this.#weights && box.width > 0) {
+      const bright = [...this.#weights.entries()]
         .filter(([, weight]) => weight >= SMALLEST_ARC)
         .sort((a, b) => b[1] - a[1]).slice(0, MAX_ARCS);
-      const from = this.#top(this.#query, box);
+      const from = this.#top(this.#chosen, box);
       for (const [index, weight] of bright.reverse()) {
         const to = this.#top(index, box);
         if (!from || !to) continue;
         arcs.push(svg('path', {
-          d: index === this.#query ? loop(from) : curve(from, to),
+          d: index === this.#chosen ? loop(from) : curve(from, to),
           class: 'arc', 'stroke-width': String(1 + 5 * weight), 'stroke-opacity': String(0.25 + 0.75 * weight),
         }));
       }
@@ -88,7 +93,7 @@ export class SentenceView {
   #key(event) {
     const last = this.#buttons.length - 1;
     const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
-    let index = this.#query;
+    let index = this.#chosen;
     if (event.key in steps) index += steps[event.key];
     else if (event.key === 'Home') index = 0;
     else if (event.key === 'End') index = last;

@@ -7,13 +7,15 @@ export const SIGNED = new Set(['dots', 'scores', 'gradient', 'difference']);
 
 /** Stages that a result has. */
 export function stagesOf(result, other) {
-  if (result.large || result.ready) return ['weights'];
-  return ['dots', 'scores', 'weights', 'gradient', ...(other?.difference ? ['difference'] : [])];
+  if (result.ready) return ['weights'];
+  if (result.large) return ['dots', 'scores', 'weights'];
+  return ['dots', 'scores', 'weights', 'gradient', ...(other?.pair ? ['difference'] : [])];
 }
 
 /** Whether cell (i, j) of a head is removed by the mask. */
 export function hiddenOf(result, head) {
   const { n, m } = result;
+  if (result.ready) return () => false;
   if (result.large) {
     const { mask } = result.job;
     if (mask.kind === 'causal') return (i, j) => j > i;
@@ -26,48 +28,97 @@ export function hiddenOf(result, head) {
   return (i, j) => seen[base + i * m + j] === -Infinity;
 }
 
-/** The weights of head `head`: (i, j) -> number; null while a large head is not here yet. */
-export function weightsOf(result, head) {
-  const { n, m, weights } = result;
-  if (result.large && weights.head !== head) return null;
+/** What is held of a large answer's head at a stage, or null. */
+export function heldMatrix(result, head, stage) {
+  const matrix = stage === 'weights' ? result.weights : result.inSight;
+  return matrix?.head === head && (stage === 'weights' || matrix.stage === stage) ? matrix : null;
+}
+
+/** The numbers of head `head` at 'dots', 'scores' or 'weights': (i, j) -> number; null while a large head is not here yet. */
+function numbersOf(result, head, stage) {
+  const { n, m } = result;
+  const values = result.large ? heldMatrix(result, head, stage)?.data : result[stage]?.data;
+  if (!values) return null;
   const base = result.large ? 0 : head * n * m;
-  return (i, j) => weights.data[base + i * m + j];
+  return (i, j) => values[base + i * m + j];
+}
+
+export function weightsOf(result, head) {
+  return numbersOf(result, head, 'weights');
 }
 
 /** { rows, cols, at, hidden, scale, high } of head `head` at `stage`, or null where that is not here yet. */
-export function slice({ result, other, gradient }, head, stage, { transfer, domain, palette }, upTo = Infinity) {
+export function slice({ result, other, compare, gradient }, head, stage, { transfer, domain, palette }, upTo = Infinity) {
   const { n, m } = result;
-  const base = head * n * m;
   const signed = SIGNED.has(stage);
   let matrix = { rows: n, cols: m };
+  let ready = null;
   if (stage === 'gradient') {
     if (!gradient || gradient.m !== m) return null;
     matrix = { rows: m, cols: m, at: (i, j) => gradient.data[i * m + j], hidden: () => false };
-  } else if (stage === 'weights') {
-    matrix.at = weightsOf(result, head);
-    if (!matrix.at) return null;
-    matrix.hidden = hiddenOf(result, head);
+  } else if (stage === 'difference') {
+    if (!other?.pair) return null;
+    matrix = { ...compared({ result, other, compare }, head).difference };
   } else {
-    const values = (stage === 'difference' ? other?.difference : result[stage])?.data;
-    if (!values) return null;
-    matrix.at = (i, j) => values[base + i * m + j];
-    // Dot products exist for every pair, the mask comes after them; a difference, where either setting sees the key.
-    if (stage === 'dots') matrix.hidden = () => false;
-    else if (stage === 'difference') {
-      const [first, second] = [hiddenOf(result, head), hiddenOf(other, head)];
-      matrix.hidden = (i, j) => first(i, j) && second(i, j);
-    } else matrix.hidden = hiddenOf(result, head);
+    matrix.at = numbersOf(result, head, stage);
+    if (!matrix.at) return null;
+    // Dot products exist for every pair, the mask comes after them.
+    matrix.hidden = stage === 'dots' ? () => false : hiddenOf(result, head);
+    if (result.large) ready = heldMatrix(result, head, stage);
   }
   if (upTo < n) {
     const { hidden } = matrix;
     matrix.hidden = (i, j) => i > upTo || hidden(i, j);
   }
-  const wholeDomain = domain === 'unit' && !signed;
-  const { high, rowHighs } = wholeDomain ? { high: 1 } : extents({ ...matrix, signed });
-  const highs = domain === 'row' ? rowHighs : high;
-  matrix.scale = makeScale({ transfer, highs, signed, palette });
-  if (n * m > 1 << 18) matrix.pool = pyramid(matrix, result.large && stage === 'weights' ? result.weights.pooled : null);
-  return matrix;
+  return withScale(matrix, { signed, transfer, domain, palette, ready });
+}
+
+/** A matrix with its colour scale; `ready`: what the worker found out about a large one, so that nobody walks over it again. */
+function withScale(matrix, { signed, transfer, domain, palette, ready = null }) {
+  const whole = domain === 'unit' && !signed;
+  const { high, rowHighs } = whole ? { high: 1 } : ready ? { rowHighs: ready.rowHighs, high: ready.rowHighs.reduce((top, x) => Math.max(top, x), 0) } : extents({ ...matrix, signed });
+  const scale = makeScale({ transfer, highs: domain === 'row' ? rowHighs : high, signed, palette });
+  const large = matrix.rows * matrix.cols > 1 << 18;
+  return { ...matrix, scale, rowHighs: ready?.rowHighs, pool: large ? pyramid(matrix, ready?.pooled) : undefined };
+}
+
+/**
+ * What two settings have in common: of the chosen head, or of the average over all heads, where that was asked for or one
+ * of them has no such head. { means, missing, lengths: whether the sizes differ, words: whether the tokens do, first,
+ * second, difference: { rows, cols, at, hidden } }.
+ */
+export function compared({ result, other, compare }, head) {
+  const { pair } = other;
+  const missing = head >= pair.heads;
+  const means = (compare.over === 'mean' || missing) && pair.means !== null;
+  const whole = (answer, mean) => {
+    const own = Math.min(head, answer.heads - 1);
+    const { n: rows, m: cols } = answer;
+    return means ? { rows, cols, at: (i, j) => mean.data[i * cols + j], hidden: hiddenOf(answer, 0) } : { rows, cols, at: weightsOf(answer, own), hidden: hiddenOf(answer, own) };
+  };
+  const first = whole(result, pair.means?.first);
+  const second = whole(other, pair.means?.second);
+  const values = means ? pair.means.difference.data : pair.difference.data;
+  const base = means ? 0 : Math.min(head, pair.heads - 1) * pair.n * pair.m;
+  return {
+    means, missing, first, second,
+    lengths: result.n !== other.n || result.m !== other.m,
+    words: result.tokens.slice(0, pair.n).some((token, i) => token !== other.tokens[i]),
+    difference: {
+      rows: pair.n, cols: pair.m, at: (i, j) => values[base + i * pair.m + j],
+      hidden: (i, j) => first.hidden(i, j) && second.hidden(i, j),
+    },
+  };
+}
+
+/** The two panes and their difference, with colour scales. */
+export function panesOf(state, head) {
+  const { first, second, difference, ...facts } = compared(state, head);
+  return {
+    ...facts,
+    first: withScale(first, { ...state, signed: false }), second: withScale(second, { ...state, signed: false }),
+    difference: withScale(difference, { ...state, domain: 'matrix', signed: true }),
+  };
 }
 
 /** A pooled thumbnail of a large head as a matrix of its own. */
@@ -81,9 +132,8 @@ export function thumbMatrix(thumb, settings) {
  * Halvings of a large matrix that keep the largest value (by size, where signed): level l has cells of 2^l x 2^l.
  * Made when first needed: zoomed in, nobody asks.
  */
-function pyramid(matrix, half) {
-  const levels = [{ ...matrix, step: 1 }];
-  if (half) levels.push(level(half, Math.ceil(matrix.rows / 2), Math.ceil(matrix.cols / 2), 2));
+function pyramid(matrix, pooled = []) {
+  const levels = [{ ...matrix, step: 1 }, ...pooled.map(({ data, rows, cols }, at) => level(data, rows, cols, 2 << at))];
   return (wanted) => {
     while (levels.length <= wanted) {
       const below = levels.at(-1);
@@ -127,11 +177,9 @@ export const cellNumbers = {
 
 /** The numbers of one cell. */
 export function cellOf(result, head, row, col) {
-  const at = (head * result.n + row) * result.m + col;
-  const weight = weightsOf(result, head)?.(row, col);
+  const hidden = hiddenOf(result, head)(row, col);
   return {
-    query: result.tokens[row], row, key: result.keyTokens[col], col, weight,
-    score: result.large || result.ready ? undefined : result.scores.data[at],
-    hidden: hiddenOf(result, head)(row, col),
+    query: result.tokens[row], row, key: result.keyTokens[col], col, hidden,
+    weight: weightsOf(result, head)?.(row, col), score: numbersOf(result, head, 'scores')?.(row, col),
   };
 }

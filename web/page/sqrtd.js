@@ -25,7 +25,7 @@ export class SquareRootPanel {
     const { sizes, plain, scaled } = figure;
     this.#charts.replaceChildren(
       chart({ name: t.sqrtd.largest, sizes, d, plain: plain.map((p) => p.largest), scaled: scaled.map((p) => p.largest), ticks: [0, 0.25, 0.5, 0.75, 1], log: false }),
-      chart({ name: t.sqrtd.entropy(figure.keys), sizes, d, plain: plain.map((p) => p.entropy), scaled: scaled.map((p) => p.entropy), ticks: [0, 1, 2, 3, 4], log: false }),
+      chart({ name: t.sqrtd.entropy(figure.keys, figure.even), sizes, d, plain: plain.map((p) => p.entropy), scaled: scaled.map((p) => p.entropy), ticks: [0, 1, 2, 3, 4], log: false }),
       chart({ name: t.sqrtd.variance, sizes, d, plain: plain.map((p) => p.variance), scaled: scaled.map((p) => p.variance), ticks: [1, 10, 100, 1000], log: true }));
     const columns = ['largest', 'entropy', 'variance'];
     this.#table.replaceChildren(h('table', { class: 'terms-table' },

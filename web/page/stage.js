@@ -7,7 +7,7 @@ import { colorMaps } from './colormaps.js';
 import { selectControl } from './controls.js';
 import { MatrixView } from './matrix.js';
 import { domains, format, transfers } from './scales.js';
-import { cellNumbers, cellOf, SIGNED, slice, stagesOf } from './slices.js';
+import { cellNumbers, cellOf, compared, SIGNED, slice, stagesOf } from './slices.js';
 import { stageNames } from './state.js';
 import { t } from './strings.js';
 
@@ -19,11 +19,13 @@ export class StageView {
   #legend = h('p', { class: 'stage-legend' });
   #readout = h('p', { class: 'readout' });
   #waiting = h('p', { class: 'stage-waiting', role: 'status' });
+  #off = h('p', { class: 'hint', id: 'stage-off' });
   #selects;
   #zoom;
   #zoomFit;
   #panel;
   #state = null;
+  #available = [];
 
   constructor({ set, choose, point, style, actions, toggle, shortcut }) {
     this.matrix = new MatrixView({
@@ -39,7 +41,7 @@ export class StageView {
       button(t.zoomOut, '−', () => this.matrix.zoomBy(1 / 1.5)), button(t.zoomIn, '+', () => this.matrix.zoomBy(1.5)), this.#zoomFit);
     const tabs = h('div', { class: 'tabs', role: 'tablist', 'aria-label': t.stageTabs }, stageNames.map((stage) => {
       const tab = h('button', {
-        type: 'button', role: 'tab', id: `tab-${stage}`, 'aria-controls': 'stage-panel', onclick: () => set({ stage }),
+        type: 'button', role: 'tab', id: `tab-${stage}`, 'aria-controls': 'stage-panel', onclick: () => { if (this.#available.includes(stage)) set({ stage }); },
       }, t.stages[stage].name);
       this.#tabs[stage] = tab;
       return tab;
@@ -48,7 +50,7 @@ export class StageView {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step) return;
       event.preventDefault();
-      const names = stageNames.filter((name) => !this.#tabs[name].hidden);
+      const names = stageNames.filter((name) => this.#available.includes(name));
       const next = names[(names.indexOf(this.#state.stage) + step + names.length) % names.length];
       set({ stage: next });
       this.#tabs[next].focus();
@@ -62,6 +64,7 @@ export class StageView {
       palette: choice('palette', t.palette, colorMaps, t.palettes),
     };
     this.#panel = h('div', { id: 'stage-panel', role: 'tabpanel' },
+      this.#off,
       this.#legend,
       this.#waiting,
       this.matrix.element,
@@ -78,15 +81,18 @@ export class StageView {
 
   update(state) {
     this.#state = state;
-    const { result, other, head } = state;
-    const available = stagesOf(result, other);
-    const stage = available.includes(state.stage) ? state.stage : 'weights';
+    const { result, other, head, stage } = state;
+    this.#available = stagesOf(result, other);
     for (const [name, tab] of Object.entries(this.#tabs)) {
-      tab.hidden = !available.includes(name);
+      const off = !this.#available.includes(name);
+      tab.hidden = off && name === 'difference';
+      if (off) tab.setAttribute('aria-disabled', 'true');
+      else tab.removeAttribute('aria-disabled');
       tab.setAttribute('aria-selected', name === stage);
       tab.tabIndex = name === stage ? 0 : -1;
       if (name === stage) this.#panel.setAttribute('aria-labelledby', tab.id);
     }
+    this.#off.textContent = result.ready ? t.stagesOff.ready : result.large ? t.stagesOff.large : '';
     for (const [name, select] of Object.entries(this.#selects)) select.update(state[name]);
     this.#selects.domain.input.options[0].disabled = SIGNED.has(stage);
     const matrix = slice(state, head, stage, state, upTo(state));
@@ -94,7 +100,7 @@ export class StageView {
     const kind = t.kinds[result.kinds[head]];
     this.#title.textContent = `${t.headName(head + 1)}: ${kind.name}`;
     const words = t.stages[stage];
-    this.#what.textContent = words.what;
+    this.#what.textContent = stage === 'difference' ? `${words.what} ${t.compare.facts(compared(state, head), state)}` : words.what;
     this.#legend.replaceChildren(...coloured(words.read ?? (stage === 'weights' ? t.howToRead : t.howToReadScores)));
     if (!matrix) return;
     this.#bar.update(matrix.scale, stage !== 'dots' && stage !== 'gradient' && (state.mask.kind !== 'none' || upTo(state) < result.n));
@@ -103,7 +109,7 @@ export class StageView {
       rowTokens: stage === 'gradient' ? result.keyTokens : result.tokens, colTokens: result.keyTokens,
       numbers: SIGNED.has(stage) ? cellNumbers.signed : cellNumbers.weights,
       label: t.matrixLabel(words.name, t.headName(head + 1)),
-      selected: stage === 'gradient' ? { row: state.key, col: state.key } : selection(state),
+      selected: within(stage === 'gradient' ? { row: state.key, col: state.key } : selection(state), matrix),
       hover: state.hover, showColumn: state.byColumn, value: matrix.at, stage,
     });
     // Cells that are large already need no enlarging.
@@ -113,8 +119,8 @@ export class StageView {
 
   mark(state) {
     this.#state = state;
-    const stage = this.matrix.spec?.stage;
-    this.matrix.mark(stage === 'gradient' ? { row: state.key, col: state.key } : selection(state), state.hover);
+    const { spec } = this.matrix;
+    if (spec) this.matrix.mark(within(spec.stage === 'gradient' ? { row: state.key, col: state.key } : selection(state), spec), state.hover);
     this.#read();
   }
 
@@ -135,7 +141,7 @@ export class StageView {
     const special = spec.stage === 'gradient' || spec.stage === 'difference' || spec.stage === 'dots';
     const row = hover?.row ?? (spec.stage === 'gradient' ? key : query);
     const col = hover?.col ?? key;
-    if (row >= spec.rows || col >= spec.cols) return;
+    if (row >= spec.rows || col >= spec.cols) { this.#readout.replaceChildren(words.outside); return; }
     const left = h('span', { class: 'readout-query' }, `${spec.stage === 'gradient' ? words.score : words.query} `, tokenText(spec.rowTokens[row]), ` ${row + 1}`);
     const right = h('span', { class: 'readout-key' }, `${spec.stage === 'gradient' ? words.weight : words.key} `, tokenText(spec.colTokens[col]), ` ${col + 1}`);
     let numbers;
@@ -157,6 +163,11 @@ export function upTo(state) {
 
 export function selection({ query, key }) {
   return { row: query, col: key };
+}
+
+/** The cell, or the nearest one of a smaller matrix, where nothing is outlined then. */
+export function within({ row, col }, { rows, cols }) {
+  return { row: Math.min(row, rows - 1), col: Math.min(col, cols - 1), outside: row >= rows || col >= cols };
 }
 
 /** A sentence with its words "row" and "column" in the colours of query and key. */

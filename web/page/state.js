@@ -60,8 +60,20 @@ export function jobOf(state) {
 
 /** The settings of the other pane: those of the first, where it has none of its own. */
 export function otherJob(state) {
-  const { fresh, ...settings } = state.compare;
-  return { ...jobOf(state), ...settings, ...(fresh ? { edits: {} } : {}) };
+  const { fresh, over, text, ...settings } = state.compare;
+  const job = { ...jobOf(state), ...settings };
+  const { tokens } = tokenize(text ?? '');
+  const { wq, wk, wv, general } = job.edits;
+  if (tokens.length) job.tokens = tokens;
+  // Changed numbers belong to the words and the sizes that they were changed at.
+  if (fresh || job.headDim !== state.headDim) job.edits = {};
+  else if (tokens.length) job.edits = Object.fromEntries(Object.entries({ wq, wk, wv, general }).filter(([, cells]) => cells));
+  return job;
+}
+
+/** Whether the averages over all heads are needed, too. */
+export function comparesMeans({ compare, heads }) {
+  return compare.over === 'mean' || (compare.heads ?? heads) !== heads;
 }
 
 // The link: every field says how it is printed, and parses only what it could have printed.
@@ -76,6 +88,8 @@ const real = (low, high) => ({
   parse: (text) => (/^-?\d{0,6}(\.\d{0,9})?$/.test(text) && text !== '' && Number(text) >= low && Number(text) <= high ? Number(text) : undefined),
 });
 const oneOf = (names) => ({ print: String, parse: (text) => (names.includes(text) ? text : undefined) });
+const headDimField = { print: String, parse: (text) => HEAD_SIZES.find((size) => String(size) === text) };
+const textField = { print: String, parse: (text) => (text.length <= MAX_TEXT ? text : undefined) };
 const flag = { print: (value) => (value ? '1' : '0'), parse: (text) => ({ 0: false, 1: true }[text]) };
 
 const maskField = {
@@ -110,7 +124,7 @@ const editsField = {
       edits[name] = {};
       for (const cell of part.slice(at + 1).split(';').slice(0, 4096)) {
         const [index, value] = cell.split(':');
-        if (!/^\d{1,7}$/.test(index) || value === '' || !Number.isFinite(Number(value))) return undefined;
+        if (!/^\d{1,7}$/.test(index) || value === '' || !Number.isFinite(Math.fround(Number(value)))) return undefined;
         edits[name][index] = Number(value);
       }
     }
@@ -118,15 +132,26 @@ const editsField = {
   },
 };
 
+// Five parts that are always there, then those that the other setting has of its own.
+const ownParts = { heads: whole(1, headKinds.length), headDim: headDimField, over: oneOf(['mean']), fresh: oneOf(['fresh']), text: textField };
+
 const compareField = {
-  print: (compare) => [maskField.print(compare.mask), flag.print(compare.scaled), compare.temperature, compare.gain, compare.score, ...(compare.fresh ? ['fresh'] : [])].join('~'),
+  print: (compare) => [
+    maskField.print(compare.mask), flag.print(compare.scaled), compare.temperature, compare.gain, compare.score,
+    ...Object.entries(ownParts).filter(([name]) => compare[name]).map(([name, field]) => `${name}:${field.print(name === 'fresh' ? 'fresh' : compare[name])}`),
+  ].map((part) => String(part).replaceAll('~', '%7E')).join('~'),
   parse(text) {
-    const [mask, scaled, temperature, gain, score, fresh] = text.split('~');
+    const [mask, scaled, temperature, gain, score, ...own] = text.split('~').map((part) => part.replaceAll('%7E', '~'));
     const found = {
       mask: maskField.parse(mask ?? ''), scaled: flag.parse(scaled), temperature: fields.temperature.parse(temperature ?? ''),
       gain: fields.gain.parse(gain ?? ''), score: fields.score.parse(score ?? ''),
     };
-    if (fresh === 'fresh') found.fresh = true;
+    for (const part of own) {
+      const at = part.indexOf(':');
+      const name = part.slice(0, at);
+      found[name] = Object.hasOwn(ownParts, name) ? ownParts[name].parse(part.slice(at + 1)) : undefined;
+    }
+    if (found.fresh) found.fresh = true;
     return Object.values(found).includes(undefined) ? undefined : found;
   },
 };
@@ -135,9 +160,9 @@ const fields = {
   preset: { print: String, parse: (text) => (/^[a-z]{1,20}$/.test(text) ? text : undefined) },
   // A file is not in the link; whoever opens it sees the sentence instead.
   source: oneOf(sources.filter((source) => source !== 'file')),
-  text: { print: String, parse: (text) => (text.length <= MAX_TEXT ? text : undefined) },
+  text: textField,
   heads: whole(1, headKinds.length),
-  headDim: { print: String, parse: (text) => HEAD_SIZES.find((size) => String(size) === text) },
+  headDim: headDimField,
   gain: real(0, 12),
   seed: whole(0, 999999999),
   mask: maskField,
@@ -163,7 +188,7 @@ export function toHash(state) {
   const parts = new URLSearchParams();
   for (const [name, field] of Object.entries(fields)) {
     const [value, standard] = [state[name], defaults[name]];
-    if (value === null || (state.source === 'file' && (name === 'source' || name === 'preset'))) continue;
+    if (value === null || (state.source === 'file' && ['source', 'preset', 'edits'].includes(name))) continue;
     const printed = field.print(value);
     if (standard === null || printed !== field.print(standard)) parts.set(name, printed);
   }

@@ -11,10 +11,12 @@ export const t = {
   textHint: 'Type anything. Everything is computed again at each keystroke.',
   emptyText: 'Type at least one word. Until then the last sentence stays.',
   droppedTokens: (kept, dropped) => `The first ${kept} words and marks are used; ${plural(dropped, 'more is', 'more are')} left out. Longer sequences can be loaded as files.`,
-  sentenceLabel: 'The word that looks (query)',
+  sentenceLabel: { row: 'The word that looks (query)', column: 'The word that is looked at (key)' },
   tokenName: (token, index) => `${token}, word ${index + 1}`,
 
   captionLooks: 'looks at',
+  captionLookedAt: 'is looked at by',
+  captionNobody: 'is looked at by nobody with more than 5 %.',
   captionNothingRest: 'sees nothing: every key is hidden from it.',
   and: 'and',
   captionEven: (count) => `${plural(count, 'word', 'words')}, at none of them with more than 5 %`,
@@ -32,6 +34,7 @@ export const t = {
     even: { name: 'Everything alike', what: 'has no preference: a plain average' },
     random: { name: 'Random', what: 'random numbers, as before any training' },
     data: { name: 'From the file', what: '' },
+    rollout: { name: 'Rollout', what: 'how much of each input reaches each output, through all layers: heads averaged, half of each layer going straight through' },
     textbook: { name: 'The example', what: 'two keys to choose from' },
   },
   patterns: {
@@ -41,6 +44,9 @@ export const t = {
   headStatsLong: (stat) => `On average ${percent(stat.share)} goes to: ${t.patterns[stat.pattern] ?? 'mixed'}. Entropy ${format(stat.entropy, 2)} bits: 0 is one word only, more is spread wider.`,
 
   settingsTitle: 'Settings',
+  layer: 'Layer (or batch element)',
+  layerName: (number, of) => `${number} of ${of}`,
+  rollout: 'all of them: attention rollout',
   heads: 'Heads',
   headDim: 'Head size d',
   gain: 'Gain',
@@ -54,6 +60,10 @@ export const t = {
     window: { name: 'window', what: 'only near by' },
     length: { name: 'length', what: 'only the first keys' },
     drawn: { name: 'by hand', what: 'draw it yourself' },
+  },
+  masksOff: {
+    decode: 'A word that is being written can only look back.',
+    drawn: (most) => `A mask is drawn by hand for up to ${most} words: beyond that a cell is too small to hit.`,
   },
   windowLeft: 'words to the left',
   windowRight: 'words to the right',
@@ -78,6 +88,10 @@ export const t = {
       read: ['Each ', { query: 'row' }, ' is a query, each ', { key: 'column' }, ' a key. Red: the first setting looks more; blue: the second.'],
     },
   },
+  stagesOff: {
+    ready: 'Ready-made weights come without the queries and keys they were made of: there are no scores or gradients to show.',
+    large: 'The gradient is shown for smaller pictures only: open fewer tokens, or choose another example.',
+  },
   stageTabs: 'Step shown',
   howToRead: ['Each ', { query: 'row' }, ' is a word that looks (query), each ', { key: 'column' }, ' a word looked at (key). Brighter means more. Each row sums to 1.'],
   howToReadScores: ['Each ', { query: 'row' }, ' is a word that looks (query), each ', { key: 'column' }, ' a word looked at (key). Red is a match, blue the opposite, white neither.'],
@@ -95,7 +109,7 @@ export const t = {
   domains: { unit: '0 to 1', matrix: 'shared, to the largest', row: 'each row by itself' },
   palette: 'Map',
   palettes: { cividis: 'cividis', viridis: 'viridis', grey: 'grey' },
-  readout: { query: 'query', key: 'key', weight: 'weight', score: 'score', hidden: 'hidden by the mask' },
+  readout: { outside: 'The other setting has no such cell.', query: 'query', key: 'key', weight: 'weight', score: 'score', hidden: 'hidden by the mask' },
   masked: 'hidden',
   colorBar: 'Colour scale',
   rowLargest: 'row’s largest',
@@ -139,14 +153,30 @@ export const t = {
   lessonStart: 'Lesson in seven steps',
   sqrtd: {
     plain: 'not divided', scaled: 'divided by √d',
-    largest: 'Largest weight (1 = all or nothing)', entropy: (keys) => `Entropy in bits (${keys} keys, at most ${Math.log2(keys).toFixed(2)})`, variance: 'Variance of the scores',
+    largest: 'Largest weight (1 = all or nothing)', entropy: (keys, most) => `Entropy in bits (${keys} keys, at most ${format(most, 2)})`, variance: 'Variance of the scores',
     short: { largest: 'largest weight', entropy: 'entropy', variance: 'variance' },
     axis: 'head size d', table: 'The numbers as a table',
     caption: (trials, keys) => `Means of ${trials} random queries against ${keys} random keys`,
   },
   compare: {
-    first: 'First setting', second: 'Second setting', unedited: 'Without your edits', difference: 'First minus second', settings: 'The second setting',
+    first: 'First setting', second: 'Second setting', difference: 'First minus second', settings: 'The second setting',
     open: 'Compare with another setting', close: 'Close the comparison',
+    over: 'Compared', overs: { head: 'the chosen head', mean: 'the average of all heads' },
+    text: 'Its sentence', sameText: 'the same sentence',
+    large: 'Two settings are compared for pictures of up to 4 million weights in all heads together; this one is larger.',
+    titles: (state, { first, second }) => ({
+      first: `First: ${settingWords(first, second)}`,
+      second: state.compare.fresh ? 'Second: without your changes' : `Second: ${settingWords(second, first)}`,
+      difference: t.compare.difference,
+    }),
+    facts({ means, missing, lengths, words, first, second, difference }, { result, other, head }) {
+      const which = missing
+        ? `Only one of the two has a head ${head + 1}: the averages over all heads are compared (${result.heads} and ${other.heads}).`
+        : means ? `The averages over all heads are compared: ${result.heads} in the first setting, ${other.heads} in the second.`
+          : `Head ${head + 1} of both is compared${result.heads === other.heads ? '' : `; the first setting has ${plural(result.heads, 'head', 'heads')}, the second ${other.heads}`}.`;
+      const size = lengths ? ` The sentences have ${first.rows} and ${second.rows} words: the difference is over the first ${difference.rows} of each, place by place.` : '';
+      return which + size + (words ? ' The words differ: each place is compared with the same place of the other sentence.' : '');
+    },
   },
   decode: {
     play: 'Play', pause: 'Pause', next: 'Next word', back: 'Back', restart: 'From the start',
@@ -210,7 +240,8 @@ export const t = {
     title: 'The numbers', lede: 'Change any of them: choose a cell, type, Enter. Everything is computed again.',
     label: 'Table', x: 'X: inputs', wq: 'W_Q: query projection', wk: 'W_K: key projection', wv: 'W_V: value projection', q: 'Q: queries', k: 'K: keys', v: 'V: values',
     general: 'W: of the multiplicative score', o: 'O: outputs (computed)', undo: 'Undo all changes', moved: 'Show what moved', edited: (count) => `${plural(count, 'number', 'numbers')} changed`,
-    notNumber: (text) => `“${text.slice(0, 40)}” is not a number; the last one stays.`, cut: (rows, cols, of) => `The first ${rows} × ${cols} of ${of[0]} × ${of[1]} numbers.`,
+    notNumber: (text) => `“${text.slice(0, 40)}” is not a number; the last one stays.`, part: ({ row, col, rows, cols, of }) => `Rows ${row + 1} – ${row + rows} of ${of[0].toLocaleString('en')}, columns ${col + 1} – ${col + cols} of ${of[1].toLocaleString('en')}.`,
+    window: 'Part shown', up: 'Rows before', down: 'Rows after', left: 'Columns before', right: 'Columns after', rowsFrom: 'from row', colsFrom: 'from column',
     cell: (row, col, value) => `${row}, ${col}: ${value}`, row: 'row',
     keys: 'Arrows move, Enter or a digit edits, Esc gives up, Ctrl+V pastes a block.',
   },
@@ -234,11 +265,11 @@ export const t = {
   asTable: 'Show as table', topOf: (count) => `The ${count} largest cells`,
   keysTitle: 'Keys',
   keys: [['arrows', 'move the cell'], ['Home, End', 'first and last key (Ctrl: corner)'], ['Page Up, Page Down', 'ten rows'], ['+ − 0', 'zoom in, out, fit'], ['[ ]', 'previous, next head'], ['1 – 5', 'scores, scaled, weights, gradient, difference'], ['M', 'causal mask on or off'], ['S', 'divide by √d or not'], ['/', 'to the sentence'], ['Esc', 'whole matrix']],
-  announceResult: ({ head, name, entropy, query, key, weight }) => `${head}, ${name}: entropy ${format(entropy, 2)} bits. ${query} looks most at ${key}: ${percent(weight)}.`,
+  announceResult: ({ head, name, entropy, byColumn, query, key, weight }) => `${head}, ${name}: entropy ${format(entropy, 2)} bits. ${byColumn ? `${key} is looked at most by ${query}` : `${query} looks most at ${key}`}: ${percent(weight)}.`,
   refused: (names) => `Parts of the link could not be understood and are left at their defaults: ${names.join(', ')}.`,
   progress: (share) => `Being computed: ${Math.round(100 * share)} %`,
   cancel: 'Cancel', cancelled: 'Cancelled. The last good picture stays.',
-  additiveTooLong: 'The additive score builds 2d matrices; it is offered for up to 128 words. Shorten the text or choose another score.',
+  additiveTooLong: (most) => `The additive score computes 2d numbers for each pair of words in each head; with these heads it is offered for up to ${most} words. Shorten the text, take fewer or smaller heads, or choose another score.`,
   manual: 'Manual',
   footer: 'Nothing you type or open leaves this machine. The weights are computed in float32 by the engine at each keystroke; the page only draws them. The “previous word” part of X stands for what an earlier layer would have written.',
 
@@ -248,8 +279,13 @@ export const t = {
     column: 'Column: who looks at it',
     rowTitle: (query, key) => ['How much ', query, ' looks at ', key],
     columnTitle: (key) => ['Who looks at ', key],
-    match: { name: '1 · Match', what: 'Multiply query and key number by number, and add up.' },
+    match: {
+      dot: { name: '1 · Match', what: 'Multiply query and key number by number, and add up.' },
+      multiplicative: { name: '1 · Match', what: 'Turn the key by a matrix W, multiply by the query number by number, and add up.' },
+      additive: { name: '1 · Match', what: 'Mix query and key, take tanh of each of the 2d sums, weigh each by u, and add up.' },
+    },
     scale: { name: '2 · Scale', what: 'Divide, so that long vectors do not shout.' },
+    cool: { name: '2 · Scale', what: 'This score does not grow with d: only the temperature divides it.' },
     scaleOff: '(not divided)',
     scaleHidden: 'The mask removes this score.',
     mask: { name: '3 · Mask', what: 'May this word be seen at all?' },
@@ -258,15 +294,16 @@ export const t = {
     maskHidden: 'This key is hidden: its score becomes −∞.',
     softmax: { name: '4 · Softmax', what: 'Exponentials make scores positive; dividing by their sum makes shares.' },
     softmaxHidden: 'e to the power −∞ is 0: no weight.',
+    shifted: 'The largest score of the row is taken from all of them first. The shares stay the same, and e to such powers can be computed.',
     sum: { name: '5 · Sum', what: 'Take that share of the value, and add up over all keys.' },
     words: { name: 'The output, read as words', what: 'How much of each word the output carries.' },
     noWords: 'No word stands out: the output carries nothing that the word codes can name.',
-    vectorQ: 'q', vectorK: 'k', vectorProduct: 'q × k', vectorV: 'v', vectorPart: (weight) => `${weight} × v`, vectorO: 'output o',
+    vectorQ: 'q', vectorK: { dot: 'k', multiplicative: 'W k', additive: 'k' }, vectorProduct: { dot: 'q × k', multiplicative: 'q × W k', additive: 'u × tanh' }, vectorV: 'v', vectorPart: (weight) => `${weight} × v`, vectorO: 'output o',
     tableLabel: 'All terms',
     tableCaption: (token, index, shown, all) => shown < all
       ? `The row of ${token} (${index + 1}): the ${shown} largest of ${all.toLocaleString('en')} weights`
       : `The whole row of ${token} (${index + 1})`,
-    columns: (additive) => ['key', additive ? 'score e' : 'q · k', 'scaled, masked', 'e^(s − max)', 'weight', 'share'],
+    columns: (score, shift) => ['key', { dot: 'q · k', multiplicative: 'q · W k', additive: 'score e' }[score], 'scaled, masked', shift ? 'e^(s − max)' : 'e^s', 'weight', 'share'],
     sumOfRow: 'sum of the row',
     sumOfColumn: 'sum of the column',
     columnSum: (sum, n) => `Together ${plural(n, 'query gives', 'queries give')} this key ${sum}. A column need not sum to 1: some words are looked at by many, some by nobody.`,
@@ -290,4 +327,17 @@ function duration(milliseconds) {
   if (milliseconds < 10) return `${milliseconds.toFixed(1)} ms`;
   if (milliseconds < 10000) return `${Math.round(milliseconds)} ms`;
   return `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** A setting in a few words: its mask, and what else it does not share with the other. */
+function settingWords(job, other) {
+  const words = [job.mask.kind === 'window' ? `window −${job.mask.left} … +${job.mask.right}` : job.mask.kind === 'length' ? plural(job.mask.length, 'key', 'keys') : t.masks[job.mask.kind].name];
+  const differs = (name) => job[name] !== other[name];
+  if (differs('heads')) words.push(plural(job.heads, 'head', 'heads'));
+  if (differs('headDim')) words.push(`d = ${job.headDim}`);
+  if (differs('score')) words.push(t.scores[job.score]);
+  if (differs('scaled')) words.push(job.scaled ? 'divided by √d' : 'not divided');
+  if (differs('temperature')) words.push(`temperature ${format(job.temperature, 1)}`);
+  if (differs('gain')) words.push(`gain ${format(job.gain, 2)}`);
+  return words.join(', ');
 }

@@ -2,14 +2,14 @@
 // { id, cancelled }. Long work yields between its parts, so that a cancel can come in, and tells how far it is.
 
 import { Attention } from '../lib/index.js';
-import {
-  ALL_HEADS_LIMIT, attendTensors, attendText, attendWeights, columnTerms, rowTerms, softmaxGradient, statistics, subtract,
-} from './attend.js';
-import { attendLarge, largeHead, Cancelled } from './large.js';
+import { largestOf, subtract } from './arithmetic.js';
+import { ALL_HEADS_LIMIT, attendTensors, attendText, attendWeights, columnTerms, edited, rowTerms, softmaxGradient } from './attend.js';
+import { attendLarge, buffersOf, Cancelled, largeHead } from './large.js';
 import { Decoder, squareRootFigure, textbookSteps, textbookTensors } from './figures.js';
 import { openFiles, useTensors } from './opened.js';
-import { longTokens } from './presets.js';
 import { DEFAULT_LONG } from './limits.js';
+import { pairOf } from './pair.js';
+import { longTokens } from './presets.js';
 
 // One thread: the page's sums are small, and a pool would cost more to start than it saves.
 const engine = Attention.create({ threads: 1 });
@@ -42,11 +42,10 @@ function breather(id) {
   };
 }
 
-async function attend(attn, { id, job, channel, against }) {
+async function attend(attn, { id, job, channel, against, means }) {
   let result;
   if (job.kind === 'textbook') {
     result = { ...attendTensors(attn, textbookTensors(job), { ...job, score: 'dot' }), tokens: ['query'], keyTokens: ['key', 'key'], kinds: ['textbook'] };
-    result.stats = statistics(result, null);
   } else if (job.kind === 'long') {
     result = await attendLarge(attn, { ...job, tokens: longTokens(DEFAULT_LONG), score: 'dot' }, null, breather(id));
   } else if (job.kind === 'file') {
@@ -54,9 +53,8 @@ async function attend(attn, { id, job, channel, against }) {
     if (chosen.weights) result = attendWeights(attn, chosen);
     else if (chosen.heads * chosen.n * chosen.m > ALL_HEADS_LIMIT) result = await attendLarge(attn, job, chosen, breather(id));
     else {
-      result = { ...attendTensors(attn, chosen, { ...job, score: 'dot' }), tokens: chosen.tokens, keyTokens: chosen.keyTokens };
+      result = { ...attendTensors(attn, edited(chosen, job.edits), { ...job, score: 'dot' }), tokens: chosen.tokens, keyTokens: chosen.keyTokens };
       result.kinds = new Array(result.heads).fill('data');
-      result.stats = statistics(result, null);
     }
     result.agreement = chosen.expected && result.output ? agreement(attn, result, chosen) : null;
   } else {
@@ -64,20 +62,17 @@ async function attend(attn, { id, job, channel, against }) {
   }
   result.job = job;
   const first = held.get(against);
-  if (first && !first.large && !result.large && first.weights.data.length === result.weights.data.length) {
-    result.difference = { data: subtract(attn, first.weights.data, result.weights.data) };
-  }
+  if (first && !first.large && !result.large) result.pair = pairOf(attn, first, result, { means });
   held.set(channel, result);
   if (!result.large) return result;
-  const { weights, q, k, v, ...rest } = result;
+  const { weights, ...rest } = result;
   // The matrix of the head on the stage goes to the page for good; rows are computed again when asked about.
   held.set(channel, { ...result, weights: null });
-  return { ...rest, weights, transfer: [weights.data.buffer, weights.pooled.buffer] };
+  return { ...rest, weights, transfer: buffersOf(weights) };
 }
 
 function agreement(attn, { output }, { expected }) {
-  const gaps = subtract(attn, output.data, expected.data);
-  return { largest: gaps.reduce((top, gap) => Math.max(top, Math.abs(gap)), 0), of: expected.data.reduce((top, x) => Math.max(top, Math.abs(x)), 0) };
+  return { largest: largestOf(subtract(attn, output.data, expected.data)), of: largestOf(expected.data) };
 }
 
 const handlers = {
@@ -85,9 +80,9 @@ const handlers = {
   terms: (attn, message) => rowTerms(attn, held.get('main'), message),
   column: (attn, message) => columnTerms(attn, held.get('main'), message),
   gradient: (attn, message) => softmaxGradient(attn, held.get('main'), message),
-  head: async (attn, { id, head }) => {
-    const weights = await largeHead(attn, held.get('main'), head, breather(id));
-    return { head, weights, transfer: [weights.data.buffer, weights.pooled.buffer] };
+  async head(attn, { id, head, stage }) {
+    const matrix = await largeHead(attn, held.get('main'), head, stage, breather(id));
+    return { matrix, transfer: buffersOf(matrix) };
   },
   squareRoot: (attn, message) => squareRootFigure(attn, message),
   textbook: (attn, { job }) => textbookSteps(attn, job),
@@ -105,7 +100,7 @@ const handlers = {
   },
   use(attn, { choice }) {
     chosen = useTensors(attn, opened, choice);
-    return { n: chosen.n, m: chosen.m, heads: chosen.heads };
+    return { n: chosen.n, m: chosen.m, heads: chosen.heads, count: chosen.count, canRoll: Boolean(chosen.canRoll) };
   },
 };
 
