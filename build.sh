@@ -27,7 +27,7 @@ help() {
   serve              build, then serve the page and its manual on 127.0.0.1 (--port N, --no-isolation)
   docs               build the manual into build/docs: guides, reference of the module, C manual
   test [PART ...]    build everything and run every test, or only these parts:
-                     native asan wasm format types tools js page conformance
+                     native asan wasm format types tools js page conformance docs
   bench [OPTION ...] measure against other engines, in Node and in Chromium (--quick: two minutes; --help)
   clean              remove what was built (build, web/lib/wasm)
   clean --all        also remove node_modules and the compiler that was fetched
@@ -214,7 +214,7 @@ bench() {
   exec node tests/bench/run.mjs "$@"
 }
 
-all_parts="native asan wasm format types tools js page conformance"
+all_parts="native asan wasm format types tools js page conformance docs"
 
 run_tests() {
   local part packages=() missing='' parts=${*:-$all_parts}
@@ -225,7 +225,7 @@ run_tests() {
 
   need_node
   need_cmake
-  if wants native asan; then
+  if wants native asan docs; then
     command -v cc >/dev/null || { missing="$missing, a C compiler"; packages+=(gcc libc6-dev); }
     [ -e /usr/include/simde/wasm/simd128.h ] || { missing="$missing, SIMDe"; packages+=(libsimde-dev); }
   fi
@@ -233,22 +233,26 @@ run_tests() {
     missing="$missing, clang-format"; packages+=(clang-format)
   fi
   export SPOTLIGHT_CHROMIUM=${SPOTLIGHT_CHROMIUM:-/usr/bin/chromium}
-  if wants page && [ ! -x "$SPOTLIGHT_CHROMIUM" ]; then
+  if wants page docs && [ ! -x "$SPOTLIGHT_CHROMIUM" ]; then
     missing="$missing, Chromium"; packages+=(chromium)
   fi
   [ ${#packages[@]} = 0 ] || get_packages "${missing#, }" "${packages[@]}"
 
-  if wants wasm js page conformance; then need_emscripten; fi
+  if wants wasm js page conformance docs; then need_emscripten; fi
   lock
-  if wants types js page; then need_node_modules; fi
+  if wants types js page docs; then need_node_modules; fi
   if wants native; then
     compile native all "$(cc --version | head -n 1)" cmake
+  fi
+  if wants docs; then
+    wants native || compile native attn_simd "$(cc --version | head -n 1)" cmake
+    docs
   fi
   if wants asan; then
     compile asan all "$(cc --version | head -n 1)" cmake -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DATTN_SANITIZE=address,undefined
   fi
   if wants wasm; then compile_wasm all
-  elif wants js page conformance; then compile_wasm modules
+  elif wants js page conformance docs; then compile_wasm modules
   fi
   unlock
   # shellcheck disable=SC2086  # a list of words
@@ -280,9 +284,12 @@ case $command in
   serve)
     build
     # The page does without its manual, for instance where npm cannot be reached: docs/ then says how to build it.
-    lock
-    (docs) || say "the manual could not be made: serving the page without it"
-    unlock
+    # One that is there may be older than its sources; ./build.sh docs makes it anew.
+    if [ ! -e build/docs/index.html ]; then
+      lock
+      (docs) || say "the manual could not be made: serving the page without it"
+      unlock
+    fi
     exec node tools/serve.mjs "$@"
     ;;
   test) run_tests "$@" ;;

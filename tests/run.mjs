@@ -176,6 +176,7 @@ const PARTS = {
   js: { title: 'The module in Node', run: () => nodeTest('tests/js') },
   page: { title: 'The page in Chromium', run: () => nodeTest('tests/page') },
   conformance: { title: 'Conformance', run: conformance },
+  docs: { title: 'The documents', run: () => nodeTest('tests/docs') },
 };
 
 const rows = [];

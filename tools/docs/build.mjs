@@ -60,6 +60,8 @@ app.renderer.on(PageEvent.END, (page) => {
   page.contents = page.contents
     .replace(/(?:\.\.\/)*media\/attn\.h(?=")/g, `${up}documents/The_C_manual.html`)
     .replaceAll('href="the-page"', `href="${up}../index.html"`);
+  // The first page has a heading of its own.
+  if (page.url === 'index.html') page.contents = page.contents.replace(/<div class="tsd-page-title">.*?<\/div>/s, '');
 });
 
 const project = await app.convert();
