@@ -120,9 +120,9 @@ export class LlamaSequence {
     this.#attn = attn;
     this.model = model;
     this.capacity = integer(capacity ?? seqLen, 'capacity', 1, seqLen);
-    this.#tables = attn.rotaryTables({ seqLen: this.capacity, dim: headDim, theta: parts.theta });
     try {
       for (let layer = 0; layer < numLayers; layer++) this.#caches.push(attn.kvCache({ numKvHeads, headDim, capacity: this.capacity }));
+      this.#tables = attn.rotaryTables({ seqLen: this.capacity, dim: headDim, theta: parts.theta });
     } catch (error) {
       this.free();
       throw error;
