@@ -1,6 +1,6 @@
 import { LOCATE, bytesOf } from './heap.js';
-import { sdpa } from './sdpa.js';
-import { argument, isList, rank, size } from './shapes.js';
+import { OPTIONS as SDPA_OPTIONS, sdpa } from './sdpa.js';
+import { argument, integers, isList, rank, size } from './shapes.js';
 import { DISPOSE, AttentionError, integer, readOptions, wrongKind, wrongSize } from './status.js';
 
 // The first `length` keys (or values) of a cache, for sdpa: an engine tensor with gaps.
@@ -96,9 +96,9 @@ export class KvCache {
     }
     const rows = k.shape[2];
     size(v, 2, rows, 'new keys');
-    if (o.lengths !== null && (!isList(o.lengths) || o.lengths.length !== this.batch))
-      throw wrongSize('lengths', `${this.batch} integers (batch)`, isList(o.lengths) ? o.lengths.length : o.lengths);
-    const added = this.#lengths.map((_, b) => (o.lengths === null ? rows : integer(o.lengths[b], `lengths[${b}]`, 0, rows)));
+    const added = o.lengths === null ? this.#lengths.map(() => rows) : integers(o.lengths, 'lengths', this.batch, 'batch', 0, () => rows);
+    // What was read above may have been a getter that freed the cache.
+    this.alive(this.#heap);
     // A window keeps its last keys for the first of the new queries, so there must be room for both.
     this.#lengths.forEach((length, b) => {
       const held = this.window === null ? length : Math.min(length, this.window);
@@ -124,20 +124,21 @@ export class KvCache {
 
   attend(query, options) {
     this.alive(this.#heap);
-    if (options?.kvLengths != null) throw wrongKind('kvLengths', 'nothing: a cache knows its lengths', options.kvLengths);
+    const window = this.window === null ? null : { left: this.window - 1 };
+    const { kvLengths, ...given } = readOptions(options, 'options', { ...SDPA_OPTIONS, causalAlign: 'bottom-right', window });
+    if (kvLengths !== null) throw wrongKind('kvLengths', 'nothing: a cache knows its lengths', kvLengths);
     const longest = this.length;
     const even = this.#lengths.every((length) => length === longest);
     const held = (pointer, dim) => new Held(this, pointer, [this.batch, this.numKvHeads, longest, dim], dim);
-    const window = this.window === null ? {} : { window: { left: this.window - 1 } };
     return sdpa(this.#heap, query, held(this.#key, this.headDim), held(this.#value, this.headDimV),
-      { causalAlign: 'bottom-right', ...window, ...options, ...(even ? {} : { kvLengths: this.lengths }) });
+      { ...given, kvLengths: even ? null : this.lengths });
   }
 
   truncate(length) {
     this.alive(this.#heap);
-    const list = isList(length) ? length : this.#lengths.map((held) => Math.min(held, integer(length, 'length', 0)));
-    if (list.length !== this.batch) throw wrongSize('length', `${this.batch} integers (batch)`, list.length);
-    this.#lengths = this.#lengths.map((held, b) => integer(list[b], `length[${b}]`, 0, held));
+    this.#lengths = isList(length)
+      ? integers(length, 'length', this.batch, 'batch', 0, (b) => this.#lengths[b])
+      : this.#lengths.map((held) => Math.min(held, integer(length, 'length', 0)));
     return this;
   }
 

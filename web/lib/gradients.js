@@ -13,8 +13,8 @@ const OPTIONS = { ...INPUTS, output: null, logsumexp: null };
 // special: of another score, see scores.js. { type, open(scope) -> { forward, backward }, both called like run() }.
 export function sdpaBackward(heap, gradOutput, query, key, value, options, special = { type: null, open: () => ({ forward: run, backward: run }) }) {
   const { output, logsumexp, ...forward } = readOptions(options, 'options', OPTIONS);
-  if (!output !== !logsumexp) throw wrongKind(output ? 'logsumexp' : 'output', 'both output and logsumexp, or neither', null);
-  const given = { gradOutput, ...(output && { output, logsumexp }) };
+  if ((output === null) !== (logsumexp === null)) throw wrongKind(output === null ? 'output' : 'logsumexp', 'both output and logsumexp, or neither', null);
+  const given = { gradOutput, ...(output !== null && { output, logsumexp }) };
   const args = Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, argument(heap, tensor, name)]));
   const type = special.type ?? commonType(argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value'), ...Object.values(args));
   const { name, shape, shapes, tensors, load } = prepare(heap, query, key, value, { ...forward, returnLogsumexp: true }, { type });
@@ -36,7 +36,7 @@ export function sdpaBackward(heap, gradOutput, query, key, value, options, speci
     take('grad_value', v);
     take('grad_masks[0]', attnMask);
     const [desc, data] = load(scope);
-    if (!output) attend(heap, scope, name, type, desc, data);
+    if (output === null) attend(heap, scope, name, type, desc, data);
 
     const backwardDesc = scope.take(SDPA_BACKWARD_DESC.size);
     const backwardData = scope.take(SDPA_BACKWARD_DATA.size);
@@ -44,7 +44,7 @@ export function sdpaBackward(heap, gradOutput, query, key, value, options, speci
     const inputs = heap.view('u32', data, SDPA_DATA.size / 4);
     for (const field of ['query', 'key', 'value', 'alibi_slopes', 'out', 'logsumexp']) results[field] = inputs[SDPA_DATA.fields[field] / 4];
     results.grad_out = pointers.gradOutput;
-    if (output) [results.out, results.logsumexp] = [pointers.output, pointers.logsumexp];
+    if (output !== null) [results.out, results.logsumexp] = [pointers.output, pointers.logsumexp];
     // Where an axis is empty, there is no index for C to write a gradient of a broadcast tensor at.
     if (!(shape.batch && shape.seq_len_q && shape.seq_len_kv))
       for (const [pointer, tensor] of Object.values(gradients)) heap.view(type, pointer, count(tensor.shape)).fill(0);

@@ -85,7 +85,7 @@ export class Heap {
   copy(type, pointer, length) {
     const view = this.view(type, pointer, length);
     try {
-      return view.slice();
+      return new VIEWS[type](view); // slice() fills the new memory with zeros first: 1.2 to 1.3 times as long
     } catch (cause) {
       throw noMemory(view.byteLength, cause);
     }
@@ -110,13 +110,22 @@ export class Heap {
     return String.fromCharCode(...text.subarray(0, text.indexOf(0)));
   }
 
+  #functions = new Map();
+
   #invoke(name, ...args) {
     const { module } = this;
+    let f = this.#functions.get(name);
+    if (!f) this.#functions.set(name, (f = module[`_${name}`]));
     try {
-      return module[`_${name}`](...args);
+      return f(...args);
     } catch (cause) {
       throw new AttentionError('internal', `${name}: ${cause?.message ?? cause}`, { cause });
     }
+  }
+
+  // Whether a buffer is this engine's memory.
+  holds(buffer) {
+    return buffer === this.module.wasmMemory.buffer;
   }
 
   // call(name, ...args): a function of attn.h; its status becomes an error.
@@ -166,7 +175,7 @@ class Scope {
 
   // put(argument, type): where an argument of shapes.js is, as elements of this type.
   put(argument, type) {
-    if (argument.pointer && type === 'f32') return argument.pointer;
+    if (argument.locate && type === 'f32') return argument.locate();
     if (!this.#inputs.has(argument))
       this.#inputs.set(argument, { pointer: this.takeTensor(argument.shape, type, argument.name), type });
     return this.#inputs.get(argument).pointer;

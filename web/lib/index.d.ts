@@ -99,7 +99,7 @@ export interface CreateOptions {
    * How many threads compute, the caller's included. Default 1: the engine starts in some milliseconds and holds up
    * nothing else. `'auto'`: one for each core, at most 8, where there is shared memory (Node, or a page that is
    * `crossOriginIsolated`), else 1; starting them takes some tens of milliseconds, once, and small calls stay on one.
-   * A number above 1 without shared memory, or with an unthreaded `variant`, rejects with code `'unsupported'`.
+   * A number (at most 128) above 1 without shared memory, or with an unthreaded `variant`, rejects with code `'unsupported'`.
    */
   threads?: 'auto' | number | null;
   /**
@@ -141,9 +141,9 @@ export interface SdpaOptions {
    *     1 1 0 0       1 1 1 1
    */
   causalAlign?: 'top-left' | 'bottom-right' | null;
-  /** Multiplies query . key. Default 1 / sqrt(headDim). 0 is really 0. */
+  /** Multiplies query . key. Default 1 / sqrt(headDim). 0 is really 0. In float32 calls at most 2^126. */
   scale?: number | null;
-  /** c > 0: scores become c * tanh(scores / c), after scale and before the mask. Default 0: off. */
+  /** c > 0: scores become c * tanh(scores / c), after scale and before the mask. Default 0: off. In float32 calls from 2^-64 to 2^64. */
   softcap?: number | null;
   /** Row i sees keys i + offset - left <= j <= i + offset + right; a side that is missing or null: no limit. */
   window?: { left?: number | null; right?: number | null } | null;

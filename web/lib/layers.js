@@ -80,7 +80,7 @@ export class MultiHeadAttention {
     o.kdim = integer(o.kdim ?? o.embedDim, 'kdim');
     o.vdim = integer(o.vdim ?? o.embedDim, 'vdim');
     for (const name of ['bias', 'addBiasKv', 'addZeroAttn', 'batchFirst']) flag(o[name], name);
-    if (o.rotary) {
+    if (o.rotary !== null) {
       const { theta, dim, interleaved } = readOptions(o.rotary, 'rotary', ROTARY);
       o.rotary = { theta, dim: integer(dim ?? o.headDim, 'rotary.dim', 2, o.headDim), interleaved: flag(interleaved, 'rotary.interleaved') };
       if (o.rotary.dim % 2) throw wrongSize('rotary.dim', 'an even number', o.rotary.dim);
@@ -95,7 +95,7 @@ export class MultiHeadAttention {
     const { all, length } = (this.#parameters = parameters(o));
     this.#f32 = heap.alloc(bytesOf([length], 'f32', 'embedDim'));
     try {
-      if (o.state) this.loadStateDict(o.state);
+      if (o.state !== null) this.loadStateDict(o.state);
       else
         for (const name in all) {
           const view = this.#view('f32', this.#f32, name);
@@ -159,6 +159,7 @@ export class MultiHeadAttention {
         throw wrongSize(tensor.name, `shape [${all[name].shape.join(', ')}]`, `[${tensor.shape.join(', ')}]`);
       return [name, tensor];
     });
+    this.#living(); // still: what was read above may have been a getter
     const exact = given.some(([, { type }]) => type === 'f64')
       ? Object.fromEntries(given.map(([name, tensor]) => [name, Float64Array.from(tensor.read())])) : null;
     for (const [name, tensor] of given) this.#view('f32', this.#f32, name).set(tensor.read());
@@ -194,7 +195,7 @@ export class MultiHeadAttention {
 
     // PyTorch's layer means "blocked" where the core means "attend".
     const readMask = (given, name) => {
-      if (!given) return null;
+      if (given === null) return null;
       const mask = argument(heap, given, name, true);
       return mask.type === 'bool' ? { ...mask, read: () => Uint8Array.from(mask.read(), (blocked) => +!blocked) } : mask;
     };
@@ -237,7 +238,7 @@ export class MultiHeadAttention {
 
   // load(scope, call) -> [desc, the fields of MHA_DATA that are inputs]
   #load(scope, { q, k, v, type, attnMask, padding, angles, fields, sizes }) {
-    const heap = this.#heap;
+    const heap = this.#living(); // still: what forward() read may have been a getter
     const desc = scope.take(MHA_DESC.size);
     const inputs = Object.fromEntries(Object.keys(MHA_DATA.fields).map((name) => [name, 0]));
     Object.assign(inputs, this.#partsFrom(type, type === 'f64' ? this.#doubles() : this.#f32));

@@ -1,5 +1,5 @@
 import { EXEC, ROTARY_DESC } from './abi.js';
-import { count, newArray } from './heap.js';
+import { LOCATE, bytesOf, count, newArray } from './heap.js';
 import { readOut } from './sdpa.js';
 import { argument, commonType, isList, rank, size, sizes } from './shapes.js';
 import { finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
@@ -8,7 +8,7 @@ import { Tensor } from './tensor.js';
 // result(heap, shape, type, call, given): call(scope, out) puts its inputs and returns [function of attn.h, ...arguments],
 // which writes a tensor of this shape to out: memory of its own, or the tensor that was given for it.
 function result(heap, shape, type, call, given = null, inputs = []) {
-  const place = given && readOut(heap, given, type, shape, inputs);
+  const place = given === null ? null : readOut(heap, given, type, shape, inputs);
   return heap.scope((scope) => {
     const out = place ?? scope.takeTensor(shape, type, 'output');
     const [name, ...args] = call(scope, out);
@@ -84,14 +84,24 @@ export function softmax(heap, x, options) {
 
 // [batch, seq] of whole numbers below `positions`: { data, shape | dims } or nested arrays. int64 counts, too.
 function readPositions(ids, batch, seqLen, positions) {
-  const [data, shape] = isList(ids) ? [ids.flatMap((row) => Array.from(row)), [ids.length, ids[0]?.length ?? 0]] : [ids.data, ids.shape ?? ids.dims];
-  if (!isList(data)) throw wrongKind('positionIds', 'integers, { data, shape } or nested arrays', ids);
-  const tensor = { name: 'positionIds', shape: sizes(shape, 'positionIds.shape'), pointer: 0 };
-  rank(tensor, [2], '[batch, seq]');
-  size(tensor, 2, batch, 'batch of x');
-  size(tensor, 1, seqLen, 'seq of x');
-  if (data.length !== batch * seqLen) throw wrongSize('positionIds.data', `${batch * seqLen} elements`, data.length);
-  const list = Array.from(data, (id, i) => integer(Number(id), `positionIds.data[${i}]`, 0, positions - 1));
+  const position = (id, name) => integer(typeof id === 'bigint' ? Number(id) : id, name, 0, positions - 1);
+  const whole = (list, name, length, why, element) => {
+    if (!isList(list)) throw wrongKind(name, 'an array of integers', list);
+    if (list.length !== length) throw wrongSize(name, `${length} elements (${why})`, list.length);
+    return Array.from({ length }, (_, i) => element(list[i], `${name}[${i}]`));
+  };
+  const tensor = { name: 'positionIds', shape: [batch, seqLen], pointer: 0 };
+  if (isList(ids)) {
+    const rows = whole(ids, 'positionIds', batch, 'batch of x', (row, name) => whole(row, name, seqLen, 'seq of x', position));
+    return { ...tensor, read: () => rows.flat() };
+  }
+  if (ids === null || typeof ids !== 'object' || ids[LOCATE]) throw wrongKind('positionIds', 'integers, { data, shape } or nested arrays', ids);
+  const { data } = ids;
+  const given = { name: 'positionIds', shape: sizes(ids.shape ?? ids.dims, 'positionIds.shape') };
+  rank(given, [2], '[batch, seq]');
+  size(given, 2, batch, 'batch of x');
+  size(given, 1, seqLen, 'seq of x');
+  const list = whole(data, 'positionIds.data', batch * seqLen, 'batch * seq of x', position);
   return { ...tensor, read: () => list };
 }
 
@@ -116,7 +126,7 @@ export function rotaryEmbedding(heap, x, options) {
   const [cos] = tables;
   for (const table of tables) {
     rank(table, [cos.shape.length], 'as cos');
-    rank(table, o.positionIds ? [2] : [2, 3], o.positionIds ? '[maxPos, rotaryDim / 2]' : '[maxPos, rotaryDim / 2] or [batch, seq, rotaryDim / 2]');
+    rank(table, o.positionIds === null ? [2, 3] : [2], o.positionIds !== null ? '[maxPos, rotaryDim / 2]' : '[maxPos, rotaryDim / 2] or [batch, seq, rotaryDim / 2]');
     size(table, 1, rotary_dim / 2, 'rotaryDim / 2');
     size(table, 2, cos.shape.at(-2), 'positions of cos');
     if (table.shape.length === 3) {
@@ -125,7 +135,7 @@ export function rotaryEmbedding(heap, x, options) {
     }
   }
   const num_positions = cos.shape.at(-2);
-  const ids = o.positionIds && readPositions(o.positionIds, batch, seq_len, num_positions);
+  const ids = o.positionIds === null ? null : readPositions(o.positionIds, batch, seq_len, num_positions);
   if (!ids && num_positions < seq_len) throw wrongSize('cos', `at least ${seq_len} positions (seq of x)`, `shape [${cos.shape.join(', ')}]`);
   const [head, row] = axes === 4 ? [seq_len * head_dim, head_dim] : [head_dim, num_heads * head_dim];
   const strides = { batch: num_heads * seq_len * head_dim, head, row };
@@ -150,6 +160,8 @@ export function rotaryTables(options) {
   const shape = [integer(seqLen, 'seqLen'), integer(dim, 'dim', 2) / 2];
   if (dim % 2) throw wrongSize('dim', 'an even number', dim);
   if (finite(theta, 'theta') <= 0) throw wrongSize('theta', 'a number above 0', theta);
+  bytesOf(shape, 'f64', 'seqLen');
+  if (!Number.isFinite((seqLen - 1) * theta ** (2 / dim - 1))) throw wrongSize('theta', 'a number that leaves every angle finite', theta);
   const [cos, sin] = [newArray('f64', count(shape)), newArray('f64', count(shape))];
   for (let k = 0; k < shape[1]; k++) {
     const frequency = theta ** ((-2 * k) / dim);

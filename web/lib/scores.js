@@ -5,7 +5,7 @@ import { count, newArray } from './heap.js';
 import { linear, linearBackward } from './operators.js';
 import { OPTIONS as SDPA_OPTIONS, prepare, prepareRun, sdpa } from './sdpa.js';
 import { argument, commonType, rank, size } from './shapes.js';
-import { choice, finite, readOptions, wrongKind } from './status.js';
+import { choice, factor, readOptions, wrongKind } from './status.js';
 import { Tensor } from './tensor.js';
 
 const SCORES = { dot: 0, 'scaled-dot': 0, general: 0, additive: 0, concat: 0 };
@@ -29,21 +29,22 @@ function project(heap, query, key, value, options, steps = SDPA_OPTIONS, ...othe
   const rest = Object.fromEntries(Object.keys(steps).map((name) => [name, o[name]]));
   choice(o.score, 'score', SCORES);
   for (const name in TAKES)
-    if (o[name] && !TAKES[name].includes(o.score)) throw new TypeError(`${name}: score '${o.score}' has no such parameter`);
-  if (TAKES.w.includes(o.score) && !o.w) throw wrongKind('w', `a matrix (score '${o.score}')`, o.w);
+    if (o[name] !== null && !TAKES[name].includes(o.score)) throw new TypeError(`${name}: score '${o.score}' has no such parameter`);
+  if (TAKES.w.includes(o.score) && o.w === null) throw wrongKind('w', `a matrix (score '${o.score}')`, o.w);
 
   const given = { query, key, value };
-  const parameters = Object.fromEntries(['wQuery', 'wKey', 'w', 'v'].filter((name) => o[name]).map((name) => [name, argument(heap, o[name], name)]));
+  const parameters = Object.fromEntries(['wQuery', 'wKey', 'w', 'v'].filter((name) => o[name] !== null).map((name) => [name, argument(heap, o[name], name)]));
   const args = Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, argument(heap, tensor, name)]));
   const type = commonType(...Object.values(args), ...Object.values(parameters), ...others);
   // Plain numbers must not become float32 on their own in a projection.
   const typed = ({ pointer, type: own, read, shape }, tensor) => (pointer || own === type ? tensor : { data: (type === 'f64' ? Float64Array : Float32Array).from(read()), shape });
   const [q0, k0, value0] = Object.entries(given).map(([name, tensor]) => typed(args[name], tensor));
-  const [wQuery, wKey, w] = ['wQuery', 'wKey', 'w'].map((name) => o[name] && typed(parameters[name], o[name]));
+  const [wQuery, wKey, w] = ['wQuery', 'wKey', 'w'].map((name) => o[name] === null ? null : typed(parameters[name], o[name]));
   for (const [name, axes] of [['wQuery', '[attnDim, dimQ]'], ['wKey', '[attnDim, dimK]'], ['w', '[rows, columns]']])
     if (parameters[name]) rank(parameters[name], [2], axes);
 
   const project = (x, weight, name, of) => {
+    if (args[of].shape.length < 2) rank(args[of], [4, 3, 2], '[batch, heads, seq, dim], [batch, seq, dim] or [seq, dim]');
     if (!weight) return x;
     size(parameters[name], 1, args[of].shape.at(-1), `columns of ${of}`);
     return linear(heap, x, weight);
@@ -51,7 +52,7 @@ function project(heap, query, key, value, options, steps = SDPA_OPTIONS, ...othe
   const q = project(q0, wQuery, 'wQuery', 'query');
   const k = project(k0, wKey, 'wKey', 'key');
   const [dimQ, dimK] = [[q, 'query'], [k, 'key']].map(([x, name]) => size(argument(heap, x, name), 1));
-  const scale = o.scale === null ? (o.score === 'scaled-dot' ? 1 / Math.sqrt(dimQ) : 1) : finite(o.scale, 'scale');
+  const scale = o.scale === null ? (o.score === 'scaled-dot' ? 1 / Math.sqrt(dimQ) : 1) : factor(o.scale, 'scale', type);
   const result = { o, type, q0, k0, value: value0, q, k, wQuery, wKey, w, query: q, key: k, scale, rest, v: null, parts: null };
   if (o.score === 'general') {
     size(parameters.w, 2, dimQ, 'columns of query');

@@ -1,7 +1,7 @@
 import { ALIGN, EXEC, MASK, SCORES, SDPA_DATA, SDPA_DESC } from './abi.js';
 import { LOCATE, count } from './heap.js';
-import { argument, commonType, isList, rank, size } from './shapes.js';
-import { choice, finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
+import { argument, commonType, integers, rank, size } from './shapes.js';
+import { choice, factor, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
 
 export const OPTIONS = {
@@ -61,9 +61,7 @@ function broadcast(tensors, leading, index) {
 }
 
 function readLengths(list, batch, seqLenKv) {
-  if (!isList(list)) throw wrongKind('kvLengths', 'an array of integers', list);
-  if (list.length !== batch) throw wrongSize('kvLengths', `${batch} elements (batch)`, list.length);
-  const lengths = Array.from(list, (length, b) => integer(length, `kvLengths[${b}]`, 0, seqLenKv));
+  const lengths = integers(list, 'kvLengths', batch, 'batch', 0, () => seqLenKv);
   return { name: 'kvLengths', shape: [batch], pointer: 0, read: () => lengths };
 }
 
@@ -75,10 +73,10 @@ function readWindow(window) {
 
 // readOut(...): where a tensor given as `out` lies; it must have this shape and not be one of these inputs.
 export function readOut(heap, out, type, shape, inputs) {
-  if (!out[LOCATE]) throw wrongKind('out', 'a tensor of this engine', out);
+  if (!out?.[LOCATE]) throw wrongKind('out', 'a tensor of this engine', out);
   const pointer = out[LOCATE](heap, 'out');
   if (type !== 'f32') throw new TypeError('out: expected no tensor in a float64 call, got a float32 one');
-  if (`${out.shape}` !== `${shape}`) throw wrongSize('out', `shape [${shape.join(', ')}]`, `[${out.shape.join(', ')}]`);
+  if (out.shape.length !== shape.length || out.shape.some((size, axis) => size !== shape[axis])) throw wrongSize('out', `shape [${shape.join(', ')}]`, `[${out.shape.join(', ')}]`);
   for (const input of inputs)
     if (input?.pointer === pointer) throw new TypeError(`out: expected memory of its own, got the same tensor as ${input.name}`);
   return pointer;
@@ -126,18 +124,18 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
     logsumexp: flag(o.returnLogsumexp, 'returnLogsumexp'),
   };
 
-  const mask = o.attnMask && argument(heap, o.attnMask, 'attnMask', true);
+  const mask = o.attnMask === null ? null : argument(heap, o.attnMask, 'attnMask', true);
   const maskAxes = [['batch', batch], ['head', num_heads], ['query', seq_len_q], ['key', seq_len_kv]].filter((_, i) => i > 1 || i < axes - 2);
   const maskFrom = mask && maskStrides(mask, maskAxes);
-  const slopes = o.alibiSlopes && argument(heap, o.alibiSlopes, 'alibiSlopes');
+  const slopes = o.alibiSlopes === null ? null : argument(heap, o.alibiSlopes, 'alibiSlopes');
   if (slopes) {
     rank(slopes, [1, 2], '[numHeads] or [batch, numHeads]');
     size(slopes, 1, num_heads, 'numHeads');
     if (slopes.shape.length === 2) size(slopes, 2, batch, 'batch');
   }
-  const lengths = o.kvLengths && readLengths(o.kvLengths, batch, seq_len_kv);
+  const lengths = o.kvLengths === null ? null : readLengths(o.kvLengths, batch, seq_len_kv);
   const fields = {
-    softcap: finite(o.softcap, 'softcap', 0),
+    softcap: factor(o.softcap, 'softcap', type, 0),
     is_causal: +flag(o.isCausal, 'isCausal'),
     align: choice(o.causalAlign, 'causalAlign', ALIGN),
     scores_stage: wanted.scores ? choice(o.returnScores, 'returnScores', SCORES) : 0,
@@ -147,8 +145,8 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
     value: strides(v, leading[2], seq_len_kv, head_dim_v),
     alibi_batch_stride: slopes?.shape.length === 2 ? num_heads : 0,
   };
-  if (o.scale !== null) fields.scale = finite(o.scale, 'scale');
-  const out = o.out && readOut(heap, o.out, type, shapes.out, [...tensors, mask, slopes]);
+  if (o.scale !== null) fields.scale = factor(o.scale, 'scale', type);
+  const out = o.out === null ? null : readOut(heap, o.out, type, shapes.out, [...tensors, mask, slopes]);
   if (o.out?.strides) fields.out = o.out.strides;
 
   const stream = mayStream && streams(heap, type, k, v, { stacks: batch * num_kv_heads, rows: (seq_len_q * num_heads) / num_kv_heads });
@@ -237,7 +235,7 @@ export const pause = () => new Promise((resolve) => {
 });
 
 export async function sdpaAsync(heap, query, key, value, options) {
-  const { signal = null, onProgress = null, ...rest } = options ?? {};
+  const { signal, onProgress, ...rest } = readOptions(options, 'options', { ...OPTIONS, signal: null, onProgress: null });
   if (signal !== null && typeof signal?.throwIfAborted !== 'function') throw wrongKind('signal', 'an AbortSignal', signal);
   if (onProgress !== null && typeof onProgress !== 'function') throw wrongKind('onProgress', 'a function', onProgress);
   const { name, type, load, collect, recheck } = prepare(heap, query, key, value, rest);

@@ -1,76 +1,141 @@
-// What callers give, as arguments: { name, shape, type, pointer, read }.
+// What callers give, as arguments: { name, shape, type, pointer, read, locate }.
 //   type     'f32' (half precision, too), 'f64', 'bool', or 'any': plain numbers, which become whatever the call computes in
 //   pointer  where an EngineTensor lies in memory, else 0
+//   locate   of an EngineTensor: () => pointer, or an error where it was freed since
 //   strides  { batch, head, row } of a tensor with gaps, else undefined
 //   read     () => the elements in order; a view of memory if it is an EngineTensor's
+//
+// A getter or proxy of the caller's may run any code, and answer differently each time. So everything is read once, here: plain
+// numbers are copied, typed arrays are viewed anew, and what may have gone away since is looked at again when it is used.
 
-import { LOCATE, count } from './heap.js';
+import { LOCATE, bytesOf, count, newArray } from './heap.js';
 import { MAX_INT, integer, wrongKind, wrongSize } from './status.js';
 
 const TYPES = { Float32Array: 'f32', Float64Array: 'f64', Uint8Array: 'bool', Int8Array: 'bool', Uint8ClampedArray: 'bool', Float16Array: 'f16' };
 const NAMES = { f32: 'float32', f64: 'float64' };
+const VIEWS = { f32: Float32Array, f64: Float64Array, bool: Uint8Array, f16: Uint16Array };
+const MAX_RANK = 32;
 
-export const isList = (value) => Array.isArray(value) || (ArrayBuffer.isView(value) && typeof value.length === 'number');
+// What a typed array says of itself, of another realm's, too; a property of the same name may say anything.
+const TYPED = Object.getPrototypeOf(Float32Array.prototype);
+const [tagOf, typedLength, bufferOf, offsetOf] = [Symbol.toStringTag, 'length', 'buffer', 'byteOffset'].map((name) => {
+  const { get } = Object.getOwnPropertyDescriptor(TYPED, name);
+  return (array) => get.call(array);
+});
 
-// By name: arrays from another realm are no instances of this one's classes.
-const typeOfList = (list) => (Array.isArray(list) ? (typeof list[0] === 'boolean' ? 'bool' : 'any') : TYPES[list[Symbol.toStringTag]]);
+export const isList = (value) => Array.isArray(value) || tagOf(value) !== undefined;
+const lengthOf = (list) => (tagOf(list) === undefined ? list.length : typedLength(list));
+const typeOfList = (list) => (Array.isArray(list) ? (typeof list[0] === 'boolean' ? 'bool' : 'any') : TYPES[tagOf(list)]);
 
 export function sizes(shape, name, min = 0) {
   if (!isList(shape)) throw wrongKind(name, 'an array of sizes', shape);
-  for (let axis = 0; axis < shape.length; axis++)
-    if (!Number.isInteger(shape[axis]) || shape[axis] < min || shape[axis] > MAX_INT) integer(shape[axis], `${name}[${axis}]`, min);
-  return Array.from(shape);
+  if (lengthOf(shape) > MAX_RANK) throw wrongSize(name, `at most ${MAX_RANK} axes`, lengthOf(shape));
+  const result = Array.from({ length: lengthOf(shape) }, (_, axis) => shape[axis]);
+  let area = 1;
+  for (let axis = 0; axis < result.length; axis++) {
+    const size = result[axis];
+    if (!Number.isInteger(size) || size < min || size > MAX_INT) integer(size, `${name}[${axis}]`, min);
+    area *= size || 1;
+  }
+  // C counts rows and heads of empty tensors, too.
+  if (area > MAX_INT && result.includes(0)) throw wrongSize(name, `sizes whose product, but for zeros, is at most ${MAX_INT}`, `[${result.join(', ')}]`);
+  return result;
 }
 
-function checkElements(list, type, path) {
-  const kind = type === 'bool' ? 'boolean' : 'number';
-  for (let i = 0; i < list.length; i++)
-    if (typeof list[i] !== kind) throw wrongKind(`${path()}[${i}]`, `a ${kind}`, list[i]);
+// integers(list, name, length, why, min, max): whole numbers from min to max(index), as many as `length`.
+export function integers(list, name, length, why, min, max) {
+  if (!isList(list)) throw wrongKind(name, 'an array of integers', list);
+  if (lengthOf(list) !== length) throw wrongSize(name, `${length} elements (${why})`, lengthOf(list));
+  return Array.from({ length }, (_, i) => integer(list[i], `${name}[${i}]`, min, max(i)));
+}
+
+// putElements(list, data, from, length, path): an array's elements into data, each a number, or a boolean if data is of bytes.
+function putElements(list, data, from, length, path) {
+  const kind = data instanceof Uint8Array ? 'boolean' : 'number';
+  for (let i = 0; i < length; i++) {
+    const element = list[i];
+    if (typeof element !== kind) throw wrongKind(`${path()}[${i}]`, `a ${kind}`, element);
+    data[from + i] = element;
+  }
+}
+
+// Memory for the elements of arrays, whose first is `first`: nothing is taken for what is no number.
+function newElements(type, shape, first, name, path) {
+  const length = count(shape);
+  if (length > 0 && type === 'any' && typeof first !== 'number') throw wrongKind(`${path()}[0]`, 'a number', first);
+  bytesOf(shape, type === 'bool' ? 'bool' : 'f64', name);
+  return newArray(type === 'bool' ? 'bool' : 'f64', length);
+}
+
+// A view of a typed array's elements, or a copy where they lie in memory of the engine, which may move.
+function viewOf(heap, array, type) {
+  const View = VIEWS[type];
+  const length = typedLength(array);
+  if (length === 0) return new View(0);
+  const view = new View(bufferOf(array), offsetOf(array), length);
+  return heap.holds(view.buffer) ? view.slice() : view;
 }
 
 // Nested arrays: the first elements say how deep and how long, all others must be alike.
 function flatten(value, name) {
   const shape = [];
   let row = value;
-  for (let list = value; isList(list); list = list[0]) shape.push((row = list).length);
+  for (let list = value; isList(list); list = list[0]) {
+    if (shape.length === MAX_RANK) throw wrongSize(name, `arrays at most ${MAX_RANK} deep`, 'deeper ones');
+    row = list;
+    shape.push(lengthOf(list));
+  }
   const type = typeOfList(row);
-  const elements = [];
-  const at = [];
-  const path = () => name + at.map((i) => `[${i}]`).join('');
-  (function walk(list) {
-    const depth = at.length;
+  if (!type) throw wrongKind(name, 'arrays of numbers', value);
+  const last = shape.length - 1;
+  const at = new Array(last).fill(0);
+  let depth = 0;
+  const path = () => name + at.slice(0, depth).map((i) => `[${i}]`).join('');
+  depth = last;
+  const data = newElements(type, shape, row[0], name, path);
+  let filled = 0;
+  (function walk(list, level) {
+    depth = level;
     if (!isList(list)) throw wrongKind(path(), 'an array', list);
-    if (list.length !== shape[depth]) throw wrongSize(path(), `${shape[depth]} elements, as many as its neighbours have`, list.length);
-    if (depth < shape.length - 1) {
-      for (let i = 0; i < list.length; i++) { at.push(i); walk(list[i]); at.pop(); }
+    const length = lengthOf(list);
+    if (length !== shape[level]) throw wrongSize(path(), `${shape[level]} elements, as many as its neighbours have`, length);
+    if (level < last) {
+      for (let i = 0; i < length; i++) {
+        at[level] = i;
+        walk(list[i], level + 1);
+      }
       return;
     }
-    if (Array.isArray(list)) checkElements(list, type, path);
-    else if (typeOfList(list) !== type) throw wrongKind(path(), 'an array like its neighbours', list);
-    for (let i = 0; i < list.length; i++) elements.push(list[i]);
-  })(value);
-  return { shape, type, data: elements };
+    if (Array.isArray(list)) putElements(list, data, filled, length, path);
+    else if (typeOfList(list) === type) data.set(list, filled);
+    else throw wrongKind(path(), 'an array like its neighbours', list);
+    filled += length;
+  })(value, 0);
+  return { shape, type, data };
 }
 
-function fromTensor(value, name) {
+function fromTensor(heap, value, name) {
   const { data } = value;
   const shape = sizes(value.shape ?? value.dims, `${name}.shape`);
-  const isHalf = isList(data) && data[Symbol.toStringTag] === 'Uint16Array' && (value.dtype ?? value.type) === 'float16';
+  const isHalf = tagOf(data) === 'Uint16Array' && (value.dtype ?? value.type) === 'float16';
   const type = isHalf ? 'f16' : isList(data) ? typeOfList(data) : undefined;
   if (!type) throw wrongKind(`${name}.data`, 'a Float32Array or Float64Array', data);
-  if (data.length !== count(shape)) throw wrongSize(`${name}.data`, `${count(shape)} elements for shape [${shape.join(', ')}]`, data.length);
-  if (Array.isArray(data)) checkElements(data, type, () => `${name}.data`);
-  return { shape, type, data };
+  if (lengthOf(data) !== count(shape)) throw wrongSize(`${name}.data`, `${count(shape)} elements for shape [${shape.join(', ')}]`, lengthOf(data));
+  if (!Array.isArray(data)) return { shape, type, data: viewOf(heap, data, type) };
+  const path = () => `${name}.data`;
+  const elements = newElements(type, shape, data[0], path(), path);
+  putElements(data, elements, 0, elements.length, path);
+  return { shape, type, data: elements };
 }
 
 // Half precision becomes float32 at the door. The halves lie in the last part of the memory that the floats then fill.
 function floatsOf(heap, halves) {
-  if (Array.isArray(halves)) return Float32Array.from(halves);
-  const { buffer, byteOffset, length } = halves;
+  if (halves instanceof Float64Array) return Float32Array.from(halves);
+  const { length } = halves;
   return heap.scope((scope) => {
     const floats = scope.takeTensor([length], 'f32', 'float16 data');
     const bits = floats + 2 * length;
-    heap.view('u16', bits, length).set(new Uint16Array(buffer, byteOffset, length));
+    heap.view('u16', bits, length).set(halves);
     heap.call('attn_f16_to_f32', length, bits, floats);
     return heap.copy('f32', floats, length);
   });
@@ -78,20 +143,26 @@ function floatsOf(heap, halves) {
 
 export function argument(heap, value, name, mask = false) {
   if (value?.[LOCATE]) {
-    const pointer = value[LOCATE](heap, name);
+    const locate = () => value[LOCATE](heap, name);
+    const pointer = locate();
     const { shape, strides } = value;
-    return { name, shape, strides, type: 'f32', pointer, read: () => heap.view('f32', pointer, count(shape)) };
+    return { name, shape, strides, type: 'f32', pointer, locate, read: () => heap.view('f32', locate(), count(shape)) };
   }
   if (value === null || typeof value !== 'object')
     throw wrongKind(name, 'a tensor ({ data, shape }) or nested arrays', value);
-  const { shape, type, data } = isList(value) ? (ArrayBuffer.isView(value) ? fromTensor({ data: value, shape: [value.length] }, name) : flatten(value, name)) : fromTensor(value, name);
-  if (!type) throw wrongKind(name, 'arrays of numbers', value);
+  const isTyped = tagOf(value) !== undefined;
+  const { shape, type, data } = isTyped ? fromTensor(heap, { data: value, shape: [typedLength(value)] }, name) : Array.isArray(value) ? flatten(value, name) : fromTensor(heap, value, name);
   if (type === 'bool' && !mask) throw new TypeError(`${name}: expected numbers, got booleans or bytes`);
   if (type === 'f16') {
     const floats = floatsOf(heap, data);
     return { name, shape, type: 'f32', pointer: 0, read: () => floats };
   }
-  return { name, shape, type, pointer: 0, read: () => data };
+  const elements = count(shape);
+  const read = () => {
+    if (data.length !== elements) throw new TypeError(`${name}: expected ${elements} elements to the end of the call, but its memory was taken away`);
+    return data;
+  };
+  return { name, shape, type, pointer: 0, read };
 }
 
 // The one element type of a call.

@@ -7,7 +7,7 @@ export class SimpleAttention {
 
   constructor(options) {
     const { embedDim, numHeads, seed, engine } = readOptions(options, 'options', { embedDim: undefined, numHeads: undefined, seed: 0, engine: null });
-    if (engine && !(engine instanceof Attention)) throw wrongKind('engine', 'an Attention', engine);
+    if (engine !== null && !(engine instanceof Attention)) throw wrongKind('engine', 'an Attention', engine);
     this.#layer = (engine ?? firstLiving()).multiHeadAttention({ embedDim, numHeads, seed });
     for (const name of ['embedDim', 'numHeads', 'headDim']) this[name] = this.#layer[name];
     Object.freeze(this);

@@ -21,7 +21,11 @@ export function check(status, what, phrase) {
 function describe(value) {
   if (typeof value === 'string') return JSON.stringify(value);
   if (value === null || typeof value !== 'object') return typeof value === 'function' ? 'a function' : String(value);
-  return value.constructor?.name ?? 'an object';
+  try {
+    return String(value.constructor?.name ?? 'an object');
+  } catch {
+    return 'an object';
+  }
 }
 
 export const wrongKind = (name, expected, got) => new TypeError(`${name}: expected ${expected}, got ${describe(got)}`);
@@ -45,6 +49,17 @@ export function finite(value, name, min = -Infinity) {
   return value;
 }
 
+// A factor in a call of this element type: what float32 cannot hold, or not to its last digit, would make NaN of it.
+const FLOAT32 = { scale: { min: 0, max: 2 ** 126 }, softcap: { min: 2 ** -64, max: 2 ** 64 } };
+
+export function factor(value, name, type, min) {
+  const size = Math.abs(finite(value, name, min));
+  const limits = FLOAT32[name];
+  if (type === 'f32' && size !== 0 && (size < limits.min || size > limits.max))
+    throw wrongSize(name, `a number that float32 can hold, ${limits.min || -limits.max} to ${limits.max}`, value);
+  return value;
+}
+
 export function flag(value, name) {
   if (typeof value !== 'boolean') throw wrongKind(name, 'a boolean', value);
   return value;
@@ -61,7 +76,7 @@ export function choice(value, name, words) {
 // does not exist is an error: silently ignored, it would give a wrong result.
 export function readOptions(given, name, defaults) {
   if (given == null) return defaults;
-  if (typeof given !== 'object') throw wrongKind(name, 'an object', given);
+  if (typeof given !== 'object' || Array.isArray(given)) throw wrongKind(name, 'an object', given);
   const result = { ...defaults };
   for (const key of Object.keys(given)) {
     if (!Object.hasOwn(defaults, key)) throw new TypeError(`${name}.${key}: no such option; there are ${Object.keys(defaults).join(', ')}`);

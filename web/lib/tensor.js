@@ -1,6 +1,6 @@
 import { LOCATE, bytesOf, count } from './heap.js';
 import { argument, sizes } from './shapes.js';
-import { DISPOSE, AttentionError, wrongSize } from './status.js';
+import { DISPOSE, AttentionError, wrongKind, wrongSize } from './status.js';
 
 function nested(data, shape) {
   if (shape.length === 0) return data[0];
@@ -39,6 +39,7 @@ export class EngineTensor {
 
   // The pointer, for a call of this heap's engine.
   [LOCATE](heap, name) {
+    if (!(#heap in this)) throw wrongKind(name, 'a tensor of the engine', this);
     if (heap !== this.#heap) throw new TypeError(`${name}: expected a tensor of this engine, got another engine's`);
     if (this.freed) throw new AttentionError('disposed', `${name}: the tensor was freed`);
     return this.#pointer;

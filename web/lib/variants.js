@@ -19,6 +19,7 @@ const VARIANTS = [
 ];
 
 const MAX_AUTO_THREADS = 8;
+const MAX_THREADS = 128; // each is a worker with megabytes of its own
 const MISSING = {
   simd: 'this engine has no WebAssembly SIMD',
   relaxed: 'this engine has no WebAssembly relaxed SIMD',
@@ -36,7 +37,7 @@ function cores() {
 function select({ variant, threads }) {
   if (typeof WebAssembly !== 'object') throw unsupported('this engine has no WebAssembly');
   if (variant !== 'auto') choice(variant, 'variant', { auto: 0, ...Object.fromEntries(VARIANTS.map(({ name }) => [name, 0])) });
-  if (threads !== 'auto') integer(threads, 'threads');
+  if (threads !== 'auto') integer(threads, 'threads', 1, MAX_THREADS);
   const missing = Object.keys(MISSING).filter((feature) => !probes[feature]());
   const lacks = ({ needs }) => needs.find((feature) => missing.includes(feature));
   const auto = missing.includes('threads') || missing.includes('simd') ? 1 : Math.min(cores(), MAX_AUTO_THREADS);
@@ -63,7 +64,7 @@ function locate(wasmUrl, { name, url }) {
   try {
     return isFunction ? new URL(wasmUrl(file), base) : new URL(file, new URL(`${wasmUrl}`.replace(/\/*$/, '/'), base));
   } catch (cause) {
-    throw new TypeError(`wasmUrl: ${cause.message}`, { cause });
+    throw new TypeError(`wasmUrl: ${cause?.message ?? cause}`, { cause });
   }
 }
 

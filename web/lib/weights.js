@@ -44,7 +44,7 @@ export function explain(heap, query, key, value, options) {
 function part({ read }, index, length) {
   const data = read();
   const [from, to] = [index * length, (index + 1) * length];
-  return Array.isArray(data) ? data.slice(from, to) : data.subarray(from, to);
+  return data.subarray(from, to);
 }
 
 // One matrix in the engine's memory at a time.
@@ -62,7 +62,10 @@ export function headStatistics(heap, weights, options) {
     const matrix = scope.takeTensor([area], 'f64', 'weights');
     const statistics = scope.take(HEAD_STATISTICS.size);
     for (let h = 0; h < heads; h++) {
-      heap.view('f64', matrix, area).set(part(tensor, h, area));
+      const head = part(tensor, h, area);
+      const wrong = head.findIndex((weight) => weight < 0);
+      if (wrong >= 0) throw wrongSize(`weights.data[${h * area + wrong}]`, 'a weight of at least 0', head[wrong]);
+      heap.view('f64', matrix, area).set(head);
       heap.call('attn_head_statistics_f64', seqLenQ, seqLenKv, align ? seqLenKv - seqLenQ : 0, matrix, statistics);
       const values = heap.view('f64', statistics, names.length);
       names.forEach((name, i) => { result[name].data[h] = values[i]; });
@@ -77,7 +80,8 @@ export function rollout(heap, weightsPerLayer, options) {
   const fusion = choice(o.headFusion, 'headFusion', FUSION);
   if (!Array.isArray(weightsPerLayer)) throw wrongKind('weightsPerLayer', 'an array of tensors, one per layer', weightsPerLayer);
   if (weightsPerLayer.length < 1) throw wrongSize('weightsPerLayer', 'at least one layer', 0);
-  const layers = weightsPerLayer.map((weights, i) => argument(heap, weights, `weightsPerLayer[${i}]`));
+  const layers = [];
+  for (let i = 0; i < weightsPerLayer.length; i++) layers.push(argument(heap, weightsPerLayer[i], `weightsPerLayer[${i}]`));
   const first = layers[0].shape;
   for (const layer of layers) {
     rank(layer, layer === layers[0] ? [4, 3] : [first.length], '[batch, heads, seq, seq] or [heads, seq, seq]');
