@@ -529,6 +529,25 @@ eachVariant('text in, text out', async (attn) => {
   assert.equal((await collect(ending.generate('', { stop: [] }))).length, 32);
 });
 
+test('index.d.ts declares what there is', async () => {
+  const types = readFileSync(new URL('../../web/lib/llama/index.d.ts', import.meta.url), 'utf8').replace(/\/\*.*?\*\//gs, '');
+  const attn = await Attention.create({ variant: 'scalar' });
+  const tokenizer = new Tokenizer(tokenizerFile(vocabulary(PIECES)));
+  const model = await Llama.create(attn, write(small(), 0));
+  const objects = { Llama: model, LlamaSequence: model.sequence(), Tokenizer: tokenizer };
+  const lib = await import('../../web/lib/llama/index.js');
+  assert.deepEqual(Object.keys(lib).sort(), [...types.matchAll(/^export class (\w+)/gm)].map(([, name]) => name).sort());
+  for (const [name, object] of Object.entries(objects)) {
+    const body = new RegExp(`^export class ${name} \\{(.*?)^\\}`, 'ms').exec(types)[1];
+    const declared = [...body.matchAll(/^ {2}(?:readonly )?(\w+|\[Symbol\.dispose\])[(:]/gm)].map(([, member]) => member);
+    const members = [...Object.keys(object), ...Object.getOwnPropertyNames(Object.getPrototypeOf(object))];
+    const known = (member) => member !== 'constructor' && member !== '[Symbol.dispose]' && member !== '@@dispose';
+    assert.deepEqual(members.filter(known).sort(), declared.filter(known).sort(), name);
+    if (declared.includes('[Symbol.dispose]')) assert.equal(typeof object[Symbol.dispose ?? '@@dispose'], 'function', name);
+  }
+  attn.dispose();
+});
+
 // Other people's model: read from ../shared, skipped by name without it.
 const STORIES = [
   ['greedy', {}, `Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high.

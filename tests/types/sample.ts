@@ -4,6 +4,8 @@ import { Attention, AttentionError, MultiHeadAttention, SimpleAttention } from '
 import type {
   CreateOptions, EngineTensor, MaskInput, MultiHeadAttentionGradients, MultiHeadAttentionResult, SdpaGradients, SdpaOptions, SdpaResult, StateDict, Tensor, TensorInput, TensorLike, Variant,
 } from 'spotlight-attention';
+import { Llama, LlamaSequence, Tokenizer } from 'spotlight-attention/llama';
+import type { ForwardResult, GenerateStep, LlamaConfig } from 'spotlight-attention/llama';
 
 // Shapes of other libraries' tensors: onnxruntime's and transformers.js's.
 interface OtherTensor {
@@ -114,6 +116,29 @@ export async function sample(): Promise<void> {
   attn.variant = 'simd';
   // @ts-expect-error weights may be missing
   forward.weights.data;
+}
+
+async function llama(attn: Attention, file: ArrayBuffer, signal: AbortSignal) {
+  const tokenizer = new Tokenizer(new Uint8Array(file));
+  using model = await Llama.create(attn, file, { tokenizer, theta: 10000, epsilon: 1e-5, signal, onProgress: (done) => use(done.toFixed()) });
+  const config: LlamaConfig = model.config;
+  const sequence: LlamaSequence = model.sequence({ capacity: config.seqLen });
+  const ids: number[] = tokenizer.encode('Once', { bos: true, eos: false });
+  const result: ForwardResult = sequence.forward(ids, { logits: 'all', returnWeights: true, returnScores: 'raw', layers: [0], heads: [1], silenced: [{ layer: 0, head: 1 }] });
+  use(result.logits?.data, result.weights?.[0]?.shape, attn.rollout(result.weights!.map((weights) => weights!)), sequence.truncate(1).reset().tokens);
+  for await (const step of model.generate('Once', { maxTokens: 3, temperature: 0.5, topP: 0.9, seed: 1, random: Math.random, stop: [2], signal })) {
+    const { token, text, position, logits }: GenerateStep = step;
+    use(token, text?.length, position, logits.data);
+  }
+  use(tokenizer.decode(ids), tokenizer.stream(1).push(2), tokenizer.stream().end());
+  // @ts-expect-error not made by new
+  new Llama();
+  // @ts-expect-error the engine comes first
+  await Llama.create(file);
+  // @ts-expect-error read-only
+  model.config.dim = 3;
+  // @ts-expect-error one of three words
+  sequence.forward(ids, { logits: true });
 }
 
 declare function use(...values: unknown[]): void;
