@@ -17,6 +17,7 @@ const USAGE = `bench: our attention against other engines; results also go to bu
   --clock cpu        count the time that this thread ran, not the wall's (Node; for machines that others use too)
   --sweep            every head_dim to 256 and length to 300: which are more than 2 × below their neighbours?
   --long             32,768 and 65,536 tokens, causal
+  --llama            a decoder of 260 thousand and of 15 million parameters, against plain JavaScript
   --native           against onnxruntime-node, in processes of its own
   --markdown         print the tables of the last run of all rows, for the README`;
 
@@ -48,7 +49,7 @@ function options() {
   const flag = { type: 'boolean', default: false };
   const { values } = parseArgs({
     options: {
-      node: flag, chromium: flag, quick: flag, sweep: flag, long: flag, native: flag, markdown: flag, help: flag,
+      node: flag, chromium: flag, quick: flag, sweep: flag, long: flag, llama: flag, native: flag, markdown: flag, help: flag,
       rows: { type: 'string' }, variant: { type: 'string' }, clock: { type: 'string', default: 'wall' },
     },
   });
@@ -119,6 +120,7 @@ async function main() {
     const variants = chosen.variants.filter((variant) => variant !== 'scalar');
     if (chosen.sweep) save('sweep', await (await import('./sweep.mjs')).sweep({ variants, clock: chosen.clock, say }));
     else if (chosen.long) save('long', await (await import('./long.mjs')).long({ variants, lengths: LONG, say }));
+    else if (chosen.llama) save('llama', await (await import('./llama.mjs')).llama({ variants, clock: chosen.clock, say }));
     else if (chosen.native) save('native', await (await import('./native.mjs')).native({ rows, variants, say }));
     else for (const place of chosen.places) await measureIn(place, chosen);
   }

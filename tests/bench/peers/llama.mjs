@@ -27,7 +27,7 @@ function rotate(x, headDim, position) {
 }
 
 // weights: { embedding, output, finalNorm, layers: [{ attentionNorm, wq, wk, wv, wo, feedForwardNorm, w1, w2, w3 }] }, flat.
-// -> forward(token): logits, with the keys and values of the tokens before
+// -> { forward(token): logits, with the keys and values of the tokens before, truncate(length): forget all later ones }
 export function plainLlama(config, weights) {
   const { dim, hiddenDim, numHeads, numKvHeads, headDim, vocabSize, seqLen } = config;
   const kvDim = numKvHeads * headDim;
@@ -56,8 +56,8 @@ export function plainLlama(config, weights) {
   }
 
   return {
-    reset() {
-      position = 0;
+    truncate(length) {
+      position = length;
     },
     forward(token) {
       x.set(weights.embedding.subarray(token * dim, (token + 1) * dim));
