@@ -198,7 +198,7 @@ docs() {
 bench() {
   case " $* " in
     *" --help "* | *" --markdown "*) exec node tests/bench/run.mjs "$@" ;;
-    *" --quick "* | *" --node "* | *" --sweep "* | *" --long "* | *" --native "*) ;;
+    *" --quick "* | *" --node "* | *" --sweep "* | *" --long "* | *" --llama "* | *" --native "*) ;;
     *)
       export SPOTLIGHT_CHROMIUM=${SPOTLIGHT_CHROMIUM:-/usr/bin/chromium}
       [ -x "$SPOTLIGHT_CHROMIUM" ] || get_packages Chromium chromium
@@ -239,6 +239,7 @@ run_tests() {
   [ ${#packages[@]} = 0 ] || get_packages "${missing#, }" "${packages[@]}"
 
   if wants wasm js page conformance docs; then need_emscripten; fi
+  if wants docs; then need python3:python3; fi
   lock
   if wants types js page docs; then need_node_modules; fi
   if wants native; then

@@ -74,21 +74,19 @@ function answerWith(response, status, headers, text) {
   response.end(text + '\n');
 }
 
-// The manual lies over the folder docs/ of the page, whose index.html says how it is built.
-async function lookUpBoth(root, url) {
-  if (root === (await realpath(WEB)) && url.startsWith('/docs/')) {
-    const manual = await realpath(MANUAL).catch(() => undefined);
-    const found = manual && (await lookUp(manual, url.slice('/docs'.length)));
-    if (found) return found.redirect ? { redirect: `/docs${found.redirect}` } : found;
-  }
-  return lookUp(root, url);
+// The manual lies over the folder docs/, whose own index.html says how it is built.
+async function lookUpBoth({ root, manual }, url) {
+  const inManual = manual && url.startsWith('/docs/') && (await realpath(manual).catch(() => undefined));
+  const found = inManual && (await lookUp(inManual, url.slice('/docs'.length)));
+  if (found?.redirect) return { redirect: `/docs${found.redirect}` };
+  return found || lookUp(root, url);
 }
 
-async function answer(root, headers, request, response) {
+async function answer(folders, headers, request, response) {
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   if (request.method !== 'GET' && request.method !== 'HEAD')
     return answerWith(response, 405, { Allow: 'GET, HEAD' }, 'Only GET and HEAD');
-  const found = await lookUpBoth(root, request.url);
+  const found = await lookUpBoth(folders, request.url);
   if (!found) return answerWith(response, 404, {}, 'Not found');
   if (found.redirect) return answerWith(response, 301, { Location: found.redirect }, found.redirect);
   response.writeHead(200, {
@@ -111,10 +109,10 @@ function listen(server, port) {
   });
 }
 
-// startServer({ root, port, isolation }) -> { url, port, close() }
+// startServer({ root, manual, port, isolation }) -> { url, port, close() }
 // Port 0 takes any free one. A port that is taken makes it try the next ones. Without isolation the page gets
 // no SharedArrayBuffer, as on a host that cannot set headers.
-export async function startServer({ root = WEB, port = FIRST_PORT, isolation = true } = {}) {
+export async function startServer({ root = WEB, manual = root === WEB ? MANUAL : null, port = FIRST_PORT, isolation = true } = {}) {
   const headers = {
     'Cache-Control': 'no-cache',
     'X-Content-Type-Options': 'nosniff',
@@ -126,7 +124,7 @@ export async function startServer({ root = WEB, port = FIRST_PORT, isolation = t
   };
   const realRoot = await realpath(root);
   const server = createServer((request, response) => {
-    answer(realRoot, headers, request, response).catch(() => response.destroy());
+    answer({ root: realRoot, manual }, headers, request, response).catch(() => response.destroy());
   });
   const last = port === 0 ? 0 : Math.min(port + 99, 65535);
   let taken;

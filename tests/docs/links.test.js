@@ -82,6 +82,13 @@ test('what the documents call by name exists', async () => {
     for (const [name] of textOf(file).matchAll(/\battn_\w+\b/g)) assert.ok(header.includes(name) || ['attn_mask', 'attn_output'].includes(name), `${file}: ${name}`);
 });
 
+test('every guide is listed where guides are listed', () => {
+  const guides = DOCUMENTS.filter((file) => /^web\/docs\/(?!README)/.test(file)).map((file) => file.slice('web/docs/'.length));
+  const listed = linksIn(textOf('web/docs/README.md')).map(({ target }) => target).filter((target) => /^\w+\.md$/.test(target));
+  assert.deepEqual(listed.toSorted(), guides.toSorted());
+  assert.deepEqual(attributes(textOf('web/docs/index.html'), /href="(\w+\.md)"/g), listed);
+});
+
 test('the files that the documents name are there', () => {
   for (const file of DOCUMENTS)
     for (const [, name] of textOf(file).matchAll(/`((?:src|web|tests|include|tools|\.github)\/[\w./-]+)`/g))

@@ -164,3 +164,28 @@ test('as a program: wrong options are refused', async () => {
     assert.deepEqual(await once(child, 'exit'), [2, null], options.join(' '));
   }
 });
+
+test('the manual lies over docs/, where it is built', async () => {
+  const manual = path.join(folder, 'manual');
+  await mkdir(path.join(folder, 'web', 'docs'));
+  await writeFile(path.join(folder, 'web', 'docs', 'index.html'), 'not built');
+  await writeFile(path.join(folder, 'web', 'docs', 'kernel.svg'), 'figure');
+  const withManual = await startServer({ root: path.join(folder, 'web'), manual, port: 0 });
+  const text = async (target) => (await fetch(withManual.url + target)).text();
+  try {
+    assert.equal(await text('docs/'), 'not built');
+    await mkdir(path.join(manual, 'classes'), { recursive: true });
+    await writeFile(path.join(manual, 'index.html'), 'manual');
+    await writeFile(path.join(manual, 'classes', 'index.html'), 'classes');
+    await symlink(path.join(folder, 'secret.txt'), path.join(manual, 'out.txt'));
+    assert.equal(await text('docs/'), 'manual');
+    assert.equal(await text('docs'), 'manual');
+    assert.equal(await text('docs/classes'), 'classes');
+    assert.equal(await text('docs/kernel.svg'), 'figure');
+    assert.equal((await fetch(withManual.url + 'docs/out.txt')).status, 404);
+    assert.equal((await fetch(withManual.url + 'docs/%2e%2e/secret.txt')).status, 404);
+    assert.equal(await text(''), '<p>page');
+  } finally {
+    await withManual.close();
+  }
+});

@@ -12,7 +12,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 process.chdir(root);
 
 const C_MANUAL = 'build/c-manual.md';
-const GUIDES = ['pytorch', 'onnx', 'bertviz', 'hosting', 'threads', 'memory', 'precision', 'kernel'].map((name) => `web/docs/${name}.md`);
+// In the order in which web/docs/README.md lists them.
+const GUIDES = Array.from(readFileSync('web/docs/README.md', 'utf8').matchAll(/\]\((\w+\.md)\)/g), ([, name]) => `web/docs/${name}`);
 const OUT = 'build/docs';
 
 mkdirSync('build', { recursive: true });
