@@ -100,11 +100,10 @@ static void run_task(void *context, int32_t task, int32_t thread) {
         state[r] = (softmax_row){-INFINITY, 0.0f};
     }
     memset(outs, 0, sizeof(float) * (size_t)rows * (size_t)head_dim_v);
-    /* In pieces of two vectors, so that every element is looked at. Tiny queries make the keys
-     * count as tiny, too: only their products matter. */
+    /* In pieces of one vector, so that every element is looked at. Tiny queries make the keys count
+     * as tiny, too: only their products matter. */
     const float key_limit =
-        has_tiny_f32(rows * head_dim / PANEL, PANEL, queries, PANEL, TINY_FACTOR) ? INFINITY
-                                                                                  : TINY_FACTOR;
+        has_tiny_f32(rows * head_dim / 4, 4, queries, 4, TINY_FACTOR) ? INFINITY : TINY_FACTOR;
 
     for (int32_t b = first / DECODE_KEYS * DECODE_KEYS; b < end; b += DECODE_KEYS) {
         const int32_t block = max32(b, first), block_keys = min32(b + DECODE_KEYS, end) - block;

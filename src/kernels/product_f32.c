@@ -107,23 +107,42 @@ void pack_rows_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, floa
             *packed++ = a[t * a_stride + k];
 }
 
-void pack_panel_f32(int depth, const float *const rows[PANEL], float factor, float *panel) {
+SIMD_INLINE mask4 pack_panel(const int watched, int depth, const float *const rows[PANEL],
+                             float factor, float *panel) {
     const f32x4 scale = f32x4_splat(factor);
+    mask4 least = least_size_none();
     for (int half = 0; half < PANEL; half += 4) {
         const float *const *row = rows + half;
         int k = 0;
         for (; k + 4 <= depth; k += 4) {
             f32x4 block[4];
-            for (int t = 0; t < 4; t++)
+            for (int t = 0; t < 4; t++) {
                 block[t] = f32x4_mul(f32x4_load(row[t] + k), scale);
+                if (watched)
+                    least = f32x4_least_size(least, block[t]);
+            }
             f32x4_transpose4(block);
             for (int t = 0; t < 4; t++)
                 f32x4_store(panel + (k + t) * PANEL + half, block[t]);
         }
-        for (; k < depth; k++)
+        for (; k < depth; k++) {
+            float *to = panel + k * PANEL + half;
             for (int t = 0; t < 4; t++)
-                panel[k * PANEL + half + t] = row[t][k] * factor;
+                to[t] = row[t][k] * factor;
+            if (watched)
+                least = f32x4_least_size(least, f32x4_load(to));
+        }
     }
+    return least;
+}
+
+void pack_panel_f32(int depth, const float *const rows[PANEL], float factor, float *panel) {
+    pack_panel(0, depth, rows, factor, panel);
+}
+
+bool pack_watched_panel_f32(int depth, const float *const rows[PANEL], float factor, float limit,
+                            float *panel) {
+    return least_size_below(pack_panel(1, depth, rows, factor, panel), limit);
 }
 
 void unpack_panel_f32(int depth, int count, const float *panel, const float factor[PANEL],
@@ -154,11 +173,22 @@ void dot_rows_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const
         const float *row = a + r * a_stride;
         f32x4 acc[4] = {f32x4_zero(), f32x4_zero(), f32x4_zero(), f32x4_zero()};
         int k = 0;
-        for (; k + 4 <= depth; k += 4) {
+        /* Two vectors at a time: with one, half of the instructions made addresses. */
+        for (; k + 8 <= depth; k += 8) {
+            const f32x4 v0 = f32x4_load(x + k), v1 = f32x4_load(x + k + 4);
+#pragma GCC unroll 4
+            for (int t = 0; t < 4; t++) {
+                const float *at = row + t * a_stride + k;
+                acc[t] = f32x4_madd(f32x4_load(at), v0, acc[t]);
+                acc[t] = f32x4_madd(f32x4_load(at + 4), v1, acc[t]);
+            }
+        }
+        if (k + 4 <= depth) {
             const f32x4 v = f32x4_load(x + k);
 #pragma GCC unroll 4
             for (int t = 0; t < 4; t++)
                 acc[t] = f32x4_madd(f32x4_load(row + t * a_stride + k), v, acc[t]);
+            k += 4;
         }
         if (k < depth) {
             const f32x4 v = f32x4_load_n(x + k, depth - k);

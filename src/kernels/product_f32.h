@@ -14,6 +14,7 @@
 #ifndef KERNELS_PRODUCT_F32_H
 #define KERNELS_PRODUCT_F32_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define TILE_ROWS 6
@@ -36,6 +37,10 @@ void pack_rows_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, floa
 /* Up to PANEL rows across the lanes: panel[k][r] = factor * rows[r][k]. rows has PANEL pointers,
  * all valid. */
 void pack_panel_f32(int depth, const float *const rows[PANEL], float factor, float *panel);
+
+/* The same, and whether the panel then holds numbers with 0 < |x| < limit. */
+bool pack_watched_panel_f32(int depth, const float *const rows[PANEL], float factor, float limit,
+                            float *panel);
 
 /* The way back: rows[r][j] = factor[r] * panel[j][r] for r < count. Rows from count on are not
  * touched. */

@@ -5,24 +5,20 @@
 #include "simd/f32x4.h"
 
 bool has_tiny_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, float limit) {
-    const f32x4 bound = f32x4_splat(limit);
-    mask4 found = f32x4_less(bound, bound);
-    const int vectors = depth / 4;
-    if (vectors == 0) {
-        for (int r = 0; r < rows; r++) {
-            const f32x4 x = f32x4_abs(f32x4_load_n(a + r * a_stride, depth));
-            found = mask4_or(found, mask4_and(f32x4_less(x, bound), f32x4_less(f32x4_zero(), x)));
-        }
-        return mask4_any(found);
+    mask4 least = least_size_none();
+    if (depth < 4) {
+        for (int r = 0; r < rows; r++)
+            least = f32x4_least_size(least, f32x4_load_n(a + r * a_stride, depth));
+        return least_size_below(least, limit);
     }
+    const int end = depth / 4 * 4;
     int at = 0;
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < 2; t++) {
-            const f32x4 x = f32x4_abs(f32x4_load(a + r * a_stride + 4 * at));
-            found = mask4_or(found, mask4_and(f32x4_less(x, bound), f32x4_less(f32x4_zero(), x)));
-            at = at + 1 < vectors ? at + 1 : 0;
-        }
-    return mask4_any(found);
+    for (int r = 0; r < rows; r++) {
+        least = f32x4_least_size(least, f32x4_load(a + at));
+        at = at + 4 < end ? at + 4 : 0;
+        a += a_stride;
+    }
+    return least_size_below(least, limit);
 }
 
 float largest_f32(int rows, int depth, const float *a, ptrdiff_t a_stride) {

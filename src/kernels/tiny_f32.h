@@ -11,9 +11,9 @@
 
 #include "kernels/product_f32.h"
 
-/* Whether a [rows, depth] holds numbers with 0 < |x| < limit. Looks at two vectors of each row, at
+/* Whether a [rows, depth] holds numbers with 0 < |x| < limit. Looks at one vector of each row, at
  * other columns in the next, so it can miss a few, and cannot miss many; only speed depends on the
- * answer. */
+ * answer. (At two, one query against 1,024 keys took 1.2 times as long.) */
 bool has_tiny_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, float limit);
 
 /* The largest |x|, or infinity if any x is infinite or NaN; 0 for no element. */

@@ -85,6 +85,20 @@ SIMD_INLINE f32x4 f32x4_shift_exponent(f32x4 a) {
 SIMD_INLINE mask4 f32x4_bits_below(f32x4 a, int32_t bound) {
     return (mask4)a < (mask4){bound, bound, bound, bound};
 }
+SIMD_INLINE int32_t lesser_lane(int32_t a, float b) {
+    uint32_t bits;
+    memcpy(&bits, &b, sizeof bits);
+    const uint32_t size = 2 * bits - 1;
+    return (int32_t)((uint32_t)a < size ? (uint32_t)a : size);
+}
+SIMD_INLINE mask4 f32x4_least_size(mask4 least, f32x4 a) {
+    return (mask4){lesser_lane(least[0], a[0]), lesser_lane(least[1], a[1]),
+                   lesser_lane(least[2], a[2]), lesser_lane(least[3], a[3])};
+}
+SIMD_INLINE int mask4_any_below(mask4 a, uint32_t bound) {
+    return (uint32_t)a[0] < bound || (uint32_t)a[1] < bound || (uint32_t)a[2] < bound ||
+           (uint32_t)a[3] < bound;
+}
 SIMD_INLINE f32x4 f32x4_from_bits(f32x4 a) {
     const mask4 bits = (mask4)a;
     return (f32x4){(float)bits[0], (float)bits[1], (float)bits[2], (float)bits[3]};

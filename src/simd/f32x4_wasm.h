@@ -103,6 +103,12 @@ SIMD_INLINE mask4 mask4_or(mask4 a, mask4 b) {
 SIMD_INLINE mask4 f32x4_bits_below(f32x4 a, int32_t bound) {
     return wasm_i32x4_lt(a, wasm_i32x4_splat(bound));
 }
+SIMD_INLINE mask4 f32x4_least_size(mask4 least, f32x4 a) {
+    return wasm_u32x4_min(least, wasm_i32x4_add(wasm_i32x4_add(a, a), wasm_i32x4_splat(-1)));
+}
+SIMD_INLINE int mask4_any_below(mask4 a, uint32_t bound) {
+    return wasm_v128_any_true(wasm_u32x4_lt(a, wasm_i32x4_splat((int32_t)bound)));
+}
 SIMD_INLINE f32x4 f32x4_from_bits(f32x4 a) {
     return wasm_f32x4_convert_i32x4(a);
 }
