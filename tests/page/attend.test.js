@@ -87,7 +87,7 @@ test('the terms of a row add up to what the page shows', () => {
 
 test('the gradient of softmax, against differences of float64 softmax', () => {
   const result = attendText(attn, job());
-  const { data } = softmaxGradient(attn, result, { head: 1, row: 8 });
+  const data = softmaxGradient(attn, result.weights.data.slice((n + 8) * n, (n + 9) * n));
   const scores = headScores('same', DEFAULT_TOKENS, 4);
   const step = 1e-5;
   for (let s = 0; s <= 8; s += 1) {
@@ -174,7 +174,7 @@ for (const mask of [masks.causal, masks.none, { kind: 'window', left: 30, right:
     const size = 600 * 600;
     assert.equal(large.weights.head, 1);
     large.weights.data.forEach((a, at) => { if (Math.abs(a - whole.weights.data[size + at]) > 1e-6) assert.fail(`weight ${at}`); });
-    const other = await largeHead(attn, large, 0, 'weights', async () => {});
+    const other = await largeHead(attn, large, { head: 0, stage: 'weights' }, async () => {});
     other.data.forEach((a, at) => { if (Math.abs(a - whole.weights.data[at]) > 1e-6) assert.fail(`head 0, weight ${at}`); });
     large.stats.forEach((stat, h) => {
       near(stat.entropy, whole.stats[h].entropy, 1e-3, 'entropy');
@@ -185,10 +185,12 @@ for (const mask of [masks.causal, masks.none, { kind: 'window', left: 30, right:
     near(row.at.weight, same.at.weight, 1e-6, 'the row computed again');
     assert.equal(row.at.score === -Infinity, same.at.score === -Infinity);
     for (const stage of ['dots', 'scores']) {
-      const matrix = await largeHead(attn, large, 1, stage, async () => {});
+      const matrix = await largeHead(attn, large, { head: 1, stage }, async () => {});
       matrix.data.forEach((x, at) => { if (!(x === whole[stage].data[size + at] || Math.abs(x - whole[stage].data[size + at]) <= 1e-4)) assert.fail(`${stage} ${at}: ${x}`); });
       matrix.rowHighs.forEach((high, i) => near(high, Math.max(...Array.from(whole[stage].data.slice(size + i * 600, size + (i + 1) * 600), (x) => (x === -Infinity ? 0 : Math.abs(x)))), 1e-4, `${stage}, row ${i}`));
     }
+    const gradient = await largeHead(attn, large, { head: 1, stage: 'gradient', row: 500 }, async () => {});
+    softmaxGradient(attn, whole.weights.data.slice(size + 500 * 600, size + 501 * 600)).forEach((x, at) => { if (Math.abs(x - gradient.data[at]) > 1e-6) assert.fail(`gradient ${at}`); });
     const seen = (i, j) => i < 600 && j < 600 && whole.scores.data[size + i * 600 + j] !== -Infinity;
     large.weights.pooled.forEach(({ data, rows, cols }, at) => {
       const step = 2 << at;

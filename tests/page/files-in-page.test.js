@@ -85,6 +85,48 @@ test('ready-made weights with tokens, as BertViz takes them', async () => {
   await closed(page);
 });
 
+test('layers of ready-made weights: any of them, and the rollout through all', async () => {
+  const page = await browser.open();
+  const layers = [tensors(2, 3, 4, 5).weights, tensors(2, 3, 4, 6).weights];
+  await give(page, { 'w.json': json({ attention: layers, tokens: ['one', 'two', 'three'] }) });
+  await press(page, 'Show');
+  const layer = page.getByLabel('Layer (or batch element)');
+  const cell = async (weight, what) => {
+    const pixel = await cellPixel(page, '.stage .matrix-heat', { rows: 3, cols: 3, row: 2, col: 1 });
+    pixel.forEach((x, c) => near(x, colorTable('cividis')[3 * Math.round(255 * weight) + c], 4, what));
+  };
+  await cell(layers[0][0][2][1], 'first layer');
+  await after(page, () => layer.selectOption('1'));
+  await cell(layers[1][0][2][1], 'second layer');
+  await after(page, () => layer.selectOption({ label: 'all of them: attention rollout' }));
+  const half = layers.map((heads) => heads[0].map((row, i) => row.map((a, j) => 0.25 * (a + heads[1][i][j]) + (i === j ? 0.5 : 0))));
+  await cell([0, 1, 2].reduce((sum, k) => sum + half[1][2][k] * half[0][k][1], 0), 'rollout');
+  assert.equal(await page.locator('.head').count(), 1);
+  assert.match(await page.locator('.stage-title').innerText(), /Rollout/);
+  await closed(page);
+});
+
+test('a batch of queries, keys and values: another element without opening the file again; numbers can be changed', async () => {
+  const page = await browser.open();
+  const [first, second] = [tensors(1, 3, 2, 1), tensors(1, 3, 2, 2)];
+  const file = Object.fromEntries(['q', 'k', 'v'].map((name) => [name, npy([...first[name], ...second[name]], [2, 1, 3, 2])]));
+  await give(page, { 'a.npz': npz(file) });
+  await press(page, 'Show');
+  const weight = async () => Number((await page.locator('.readout').innerText()).match(/weight ([\d.]+)/)[1]);
+  near(await weight(), first.weights[0][0][0], 6e-4, 'first');
+  await after(page, () => page.getByLabel('Layer (or batch element)').selectOption('1'));
+  near(await weight(), second.weights[0][0][0], 6e-4, 'second');
+  await open(page, 'The numbers');
+  await page.locator('.numbers td[data-row="0"][data-col="0"]').click();
+  await page.keyboard.type('9');
+  await after(page, () => page.keyboard.press('Enter'));
+  const scores = [0, 1, 2].map((j) => (9 * second.k[2 * j] + second.q[1] * second.k[2 * j + 1]) / Math.sqrt(2));
+  near(await weight(), softmaxRows([scores])[0][0], 6e-4, 'changed');
+  await press(page, 'Undo all changes');
+  near(await weight(), second.weights[0][0][0], 6e-4, 'undone');
+  await closed(page);
+});
+
 test('broken files: a plain message, and the page goes on as it was', async () => {
   const page = await browser.open();
   const good = npy([1, 2, 3, 4], [2, 2]);

@@ -50,6 +50,17 @@ test('the column view: who looks at this key, and the sum', async () => {
   const shown = await page.locator('.inspector tbody td:nth-child(2)').allInnerTexts();
   shown.forEach((text, i) => near(number(text), column[i], 6e-5, `row ${i}`));
   near(number(await page.locator('.inspector tfoot td').first().innerText()), column.reduce((a, b) => a + b), 6e-5, 'sum');
+  // Over the sentence, too: the words that look, their shares, and an arc from each.
+  const shares = await page.locator('.word-share').allInnerTexts();
+  assert.deepEqual(shares, column.map((weight) => (weight < 0.005 ? '' : `${Math.round(100 * weight)} %`)));
+  assert.equal(await page.locator('.word.is-key').innerText().then((text) => text.split('\n')[0]), 'cat');
+  await page.waitForTimeout(50);
+  assert.equal(await page.locator('.sentence-arcs .arc').count(), column.filter((weight) => weight >= 0.02).length);
+  assert.equal((await page.locator('.caption').innerText()).replace(/\s+/g, ' '), 'Head 2. cat2 is looked at by cat2 (98 %) and cat9 (47 %).');
+  await after(page, () => page.locator('.word').nth(4).click());
+  assert.match(await page.locator('.inspector h2').innerText(), /Who looks at the/);
+  await page.waitForTimeout(700);
+  assert.match(await page.locator('output[aria-live=polite]').first().innerText(), /the 5 is looked at most by the 5: 49 %/);
   await closed(page);
 });
 
@@ -260,6 +271,21 @@ test('4,096 words: progress with cancel, zoom by key, wheel and buttons keeps th
   await after(page, () => page.locator('.head').nth(0).click());
   assert.match(await page.locator('.stage-title').innerText(), /Head 1/);
   assert.match(await page.locator('.caption').innerText(), /looks at/);
+  // Scores, computed when they are looked at: 3001's word before matches with gain 12, times sqrt(32) before the division.
+  await after(page, () => page.getByRole('tab', { name: 'Scores' }).click());
+  const line = async (column) => number((await page.locator('.inspector tbody tr').first().locator('td').nth(column).innerText()));
+  const label = async () => page.locator('.stage [role=gridcell]:visible').getAttribute('aria-label');
+  const chosen = async () => number((await label()).match(/: (−?[\d.]+)$/)[1]);
+  const dot = await chosen();
+  await after(page, () => page.getByRole('tab', { name: 'Scaled, masked' }).click());
+  near(number((await label()).match(/score (−?[\d.]+)/)[1]), dot / Math.sqrt(32), 0.01, 'score');
+  near(await line(0), 12 * Math.sqrt(32), 0.01, 'the row’s largest dot product stands first');
+  await after(page, () => page.getByRole('tab', { name: 'Gradient' }).click());
+  const a = number((await page.locator('.inspector tbody .is-chosen td').nth(3).innerText()));
+  near(await chosen(), a * (1 - a), 2e-3, 'the diagonal of the gradient');
+  await after(page, () => page.getByRole('tab', { name: 'Weights' }).click());
+  await press(page, 'Column: who looks at it');
+  assert.match(await page.locator('.inspector caption').innerText(), /64 that look at it most, of 4,096/);
   await closed(page);
 });
 
@@ -336,6 +362,63 @@ test('tables: change one number by keyboard, see what moved, undo; nonsense is r
   await press(page, 'Undo all changes');
   await press(page, 'Close the comparison');
   assert.match(await page.locator('.readout').innerText(), /weight 0\.470/);
+  await closed(page);
+});
+
+test('tables of any size: 64 x 64 are shown, and the part that is shown can be moved and edited', async () => {
+  const page = await browser.open({ hash: '#v=1&headDim=32&heads=1&head=0' });
+  await after(page, () => page.locator('#text').fill(Array.from({ length: 100 }, (_, i) => `w${i % 30}`).join(' ')));
+  await open(page, 'The numbers');
+  await page.getByLabel('Table', { exact: true }).selectOption('x');
+  const note = page.locator('.tables [role=group] .hint');
+  assert.equal(await note.innerText(), 'Rows 1 – 64 of 100, columns 1 – 64 of 128.');
+  assert.equal(await page.locator('.numbers td[data-row]').count(), 64 * 64);
+  await page.getByRole('button', { name: 'Rows after' }).click();
+  assert.match(await note.innerText(), /^Rows 37 – 100 of 100/);
+  assert.equal(await page.getByRole('button', { name: 'Rows after' }).isDisabled(), true);
+  await page.getByLabel('from column').fill('60');
+  await page.getByLabel('from column').press('Enter');
+  assert.match(await note.innerText(), /columns 60 – 123 of 128/);
+  assert.match(await page.locator('.numbers tbody th').first().innerText(), /w6\s+37/);
+  // The column of ones: x = [position 32 | word 32 | previous word 32 | is first | one | zeros].
+  const cell = (row, col) => page.locator(`.numbers td[data-row="${row}"][data-col="${col}"]`);
+  assert.equal(await cell(99, 97).innerText(), '1.00');
+  await cell(99, 97).click();
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.type('2.5');
+  await after(page, () => page.keyboard.press('Enter'));
+  assert.equal(await cell(99, 98).innerText(), '2.50');
+  await page.keyboard.press('End');
+  assert.match(await note.innerText(), /columns 65 – 128 of 128/);
+  assert.equal(await page.locator('.numbers td[tabindex="0"]').count(), 1);
+  await page.keyboard.press('Home');
+  assert.match(await note.innerText(), /columns 1 – 64 of 128/);
+  assert.equal(await page.evaluate(() => document.activeElement.dataset.col), '0');
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('1e39');
+  await page.keyboard.press('Enter');
+  assert.match(await page.locator('.tables .problem').innerText(), /“1e39” is not a number/);
+  await closed(page);
+});
+
+test('a mask by hand is offered for up to 64 words, and where it is not the reason stands there', async () => {
+  const page = await browser.open();
+  const drawn = page.getByLabel('by hand draw it yourself');
+  assert.equal(await drawn.isEnabled(), true);
+  await after(page, () => page.locator('#text').fill('word '.repeat(65)));
+  assert.equal(await drawn.isDisabled(), true);
+  assert.match(await page.locator('.settings .segments').innerText(), /drawn by hand for up to 64 words/);
+  await press(page, 'Decoding');
+  assert.match(await page.locator('.settings .segments').innerText(), /can only look back/);
+  await closed(page);
+});
+
+test('a head is not said to do what its mask keeps it from', async () => {
+  const page = await browser.open({ hash: '#v=1&heads=5' });
+  const next = page.locator('.head').nth(4);
+  assert.match(await next.innerText(), /would look at the word just after/);
+  await after(page, () => page.getByLabel('like BERT').check());
+  assert.match(await next.innerText(), /\slooks at the word just after/);
   await closed(page);
 });
 

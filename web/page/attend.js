@@ -254,9 +254,11 @@ function pick(values, keys) {
   return Array.from(keys, (j) => values[j]);
 }
 
+/** The largest first, the chosen one among them. */
 function topKeys(order, weights, col) {
-  const top = new Set(order.sort((a, b) => weights[b] - weights[a]).slice(0, MAX_TERMS - 1));
-  return [...top.add(col)].sort((a, b) => a - b);
+  const top = order.sort((a, b) => weights[b] - weights[a]).slice(0, MAX_TERMS);
+  if (!top.includes(col)) top[MAX_TERMS - 1] = col;
+  return top;
 }
 
 /** Who looks at one key: its column and the sum of it. A large head's column is the page's: only it holds that matrix. */
@@ -264,22 +266,20 @@ export function columnTerms(attn, held, { head, col, column }) {
   const { n, m } = held;
   const weights = column ?? Float32Array.from({ length: n }, (_, i) => held.weights.data[(head * n + i) * m + col]);
   const order = [...weights.keys()];
-  const queries = n <= MAX_TERMS ? order : order.sort((a, b) => weights[b] - weights[a]).slice(0, MAX_TERMS).sort((a, b) => a - b);
+  const queries = n <= MAX_TERMS ? order : order.sort((a, b) => weights[b] - weights[a]).slice(0, MAX_TERMS);
   return { head, col, queries, weights: pick(weights, queries), sum: sumOf(attn, weights) };
 }
 
 /**
- * How the weights a of one row answer to its scores s: da_j / ds_i = a_i (1 if i = j) - a_i a_j.
- * The product is a raw score at scale -1, the diagonal an additive mask: [m, m], rows are scores.
+ * How the weights a [m] of one row answer to its scores s: da_j / ds_i = a_i (1 if i = j) - a_i a_j, for the scores i of
+ * [from, to): [to - from, m]. The product is a raw score at scale -1, the diagonal an additive mask.
  */
-export function softmaxGradient(attn, held, { head, row }) {
-  const { n, m } = held;
-  const weights = held.weights.data.slice((head * n + row) * m, (head * n + row + 1) * m);
-  const column = { data: weights, shape: [m, 1] };
-  const diagonal = new Float32Array(m * m);
-  weights.forEach((a, j) => { diagonal[j * m + j] = a; });
-  const { scores } = attn.sdpa(column, column, { data: new Float32Array(m), shape: [m, 1] }, {
-    scale: -1, attnMask: { data: diagonal, shape: [m, m] }, returnScores: 'masked',
-  });
-  return { head, row, data: scores.data, m };
+export function softmaxGradient(attn, weights, from = 0, to = weights.length) {
+  const m = weights.length;
+  const column = (data) => ({ data, shape: [data.length, 1] });
+  const diagonal = new Float32Array((to - from) * m);
+  for (let i = from; i < to; i += 1) diagonal[(i - from) * m + i] = weights[i];
+  return attn.sdpa(column(weights.subarray(from, to)), column(weights), column(new Float32Array(m)), {
+    scale: -1, attnMask: { data: diagonal, shape: [to - from, m] }, returnScores: 'masked',
+  }).scores.data;
 }

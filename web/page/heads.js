@@ -2,6 +2,7 @@
 
 import { h } from './dom.js';
 import { paint } from './heatmap.js';
+import { ALIKE } from './statistics.js';
 import { t } from './strings.js';
 
 const SIDE = 64;
@@ -36,13 +37,14 @@ export class HeadsView {
       this.element.replaceChildren(...this.#cards.map(({ card }) => card));
       if (hadFocus) this.#cards[chosen]?.card.focus();
     }
-    heads.forEach(({ kind, label, stat, matrix }, index) => {
+    heads.forEach(({ kind, stat, matrix }, index) => {
       const parts = this.#cards[index];
       const words = t.kinds[kind];
       parts.card.setAttribute('aria-checked', index === chosen);
       parts.card.tabIndex = index === chosen ? 0 : -1;
-      parts.name.textContent = `${index + 1}  ${label ?? words.name}`;
-      parts.what.textContent = words.what;
+      parts.name.textContent = `${index + 1}  ${words.name}`;
+      // A mask or a score may keep a head from what it was built for; its name must not claim otherwise.
+      parts.what.textContent = words.otherwise && stat && prevented(kind, stat) ? words.otherwise : words.what;
       parts.stat.textContent = stat ? t.headStats(stat) : '';
       parts.card.title = stat ? t.headStatsLong(stat) : '';
       this.#paint(parts.canvas, matrix);
@@ -71,4 +73,10 @@ export class HeadsView {
     this.#onChoose(index);
     this.#cards[index].card.focus();
   }
+}
+
+/** Whether a head gives more to something else. A place that no row can see gets nothing; a word that is not repeated is no failure. */
+function prevented(kind, { shares, share }) {
+  const own = shares[kind] ?? (kind === 'same' || kind === 'followed' ? share : 0);
+  return own < share - ALIKE;
 }

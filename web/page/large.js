@@ -2,7 +2,7 @@
 // and the page can follow and cancel. Runs in the worker and in Node's tests.
 
 import { project } from './arithmetic.js';
-import { edited, headTensors, rowOptions, splitHeads } from './attend.js';
+import { edited, headTensors, rowOptions, softmaxGradient, splitHeads } from './attend.js';
 import { THUMB } from './limits.js';
 import { buildModel, headKinds } from './model.js';
 import { Tally } from './statistics.js';
@@ -62,9 +62,13 @@ export async function attendLarge(attn, job, chosen, breathe) {
   };
 }
 
-/** One head's whole matrix for the stage: its 'weights', its 'scores' (scaled, masked) or 'dots'. */
-export async function largeHead(attn, held, head, stage, breathe) {
+/**
+ * One head's whole matrix for the stage: its 'weights', its 'scores' (scaled, masked), its 'dots', or the 'gradient' of
+ * the row `row`: see softmaxGradient.
+ */
+export async function largeHead(attn, held, { head, stage, row }, breathe) {
   const { n, m, job } = held;
+  if (stage === 'gradient') return { ...(await largeGradient(attn, held, head, row, breathe)), head, stage, row };
   const matrix = new Matrix(n, m);
   // Dot products exist for every pair: the mask comes after them.
   const mask = stage === 'dots' ? { kind: 'none' } : job.mask;
@@ -72,6 +76,19 @@ export async function largeHead(attn, held, head, stage, breathe) {
     matrix.add(block, from, Array.from({ length: to - from }, (_, i) => visibleRange(mask, from + i, m)));
   });
   return { ...matrix.finish(), head, stage };
+}
+
+async function largeGradient(attn, held, head, row, breathe) {
+  const { m, d, job } = held;
+  const { q, k, v } = headTensors(held, head, row, row + 1);
+  const weights = attn.sdpa(q, k, v, { ...rowOptions(job, row, row + 1, m, d), returnWeights: true }).weights.data;
+  const matrix = new Matrix(m, m);
+  for (let from = 0; from < m; from += BLOCK) {
+    const to = Math.min(m, from + BLOCK);
+    matrix.add(softmaxGradient(attn, weights, from, to), from, new Array(to - from).fill([0, m]));
+    await breathe(to / m, 1);
+  }
+  return matrix.finish();
 }
 
 const wanted = {

@@ -213,9 +213,9 @@ function shortcut(key) {
 
 function cancelWork() {
   for (const channel of ['main', 'head']) engine.cancel(channel);
-  const { result, head, stage: shown } = store.get();
+  const { result, head, query, stage: shown } = store.get();
   // A stage that was given up would be waited for in vain.
-  const given = result?.large && !heldMatrix(result, head, shown) && heldMatrix(result, head, 'weights');
+  const given = result?.large && !heldMatrix(result, head, shown, query) && heldMatrix(result, head, 'weights');
   store.set({ progress: null, problem: t.cancelled, ...(given ? { stage: 'weights' } : {}) });
 }
 
@@ -278,11 +278,10 @@ function askAbout(state, has) {
     ask('compare', { type: 'attend', job: otherJob(state), against: 'main', means: comparesMeans(state), of }, (other) => { if (store.get().compare && still(result)) store.set({ other }); });
   }
   // Of a large answer the page holds the weights of one head, and one more matrix while that is looked at.
-  if (result.large && has('head', 'result', 'stage')) {
+  if (result.large && has('head', 'result', 'stage', 'query')) {
     const keep = (name) => ({ matrix }) => { if (still(result)) store.set({ result: { ...store.get().result, [name]: matrix } }); };
-    const wanted = stagesOf(result).includes(asked) ? asked : 'weights';
     if (!heldMatrix(result, head, 'weights')) ask('head', { type: 'head', head, stage: 'weights', of }, keep('weights'));
-    else if (!heldMatrix(result, head, wanted)) ask('head', { type: 'head', head, stage: wanted, of }, keep('inSight'));
+    else if (!heldMatrix(result, head, asked, state.query)) ask('head', { type: 'head', head, stage: asked, row: state.query, of }, keep('inSight'));
   }
   if (result.ready || !has('result', 'head', 'query', 'key', 'hover', 'byColumn', 'stage')) return;
   if (byColumn && col < result.m) {

@@ -66,12 +66,18 @@ export function extents({ rows, cols, at, hidden, signed }) {
   return { high, rowHighs };
 }
 
-/** A number for people: three decimals for weights, less where there is no room; a real minus sign. */
+const RAISED = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+
+/** A number for people: three decimals for weights, less where there is no room; a real minus sign; 1.23·10⁵. */
 export function format(value, digits = 3) {
   if (Number.isNaN(value)) return 'NaN';
   if (value === Infinity) return '∞';
   if (value === -Infinity) return '−∞';
-  const text = Math.abs(value) >= 1e5 ? value.toExponential(2) : value.toFixed(digits);
+  if (Math.abs(value) >= 1e5) {
+    const [mantissa, exponent] = value.toExponential(2).split('e+');
+    return `${mantissa.replace('-', '−')}·10${[...exponent].map((digit) => RAISED[digit]).join('')}`;
+  }
+  const text = value.toFixed(digits);
   return (Number(text) === 0 ? text.replace('-', '') : text).replace('-', '−');
 }
 

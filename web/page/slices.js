@@ -8,8 +8,7 @@ export const SIGNED = new Set(['dots', 'scores', 'gradient', 'difference']);
 /** Stages that a result has. */
 export function stagesOf(result, other) {
   if (result.ready) return ['weights'];
-  if (result.large) return ['dots', 'scores', 'weights'];
-  return ['dots', 'scores', 'weights', 'gradient', ...(other?.pair ? ['difference'] : [])];
+  return ['dots', 'scores', 'weights', 'gradient', ...(other?.pair && !result.large ? ['difference'] : [])];
 }
 
 /** Whether cell (i, j) of a head is removed by the mask. */
@@ -28,10 +27,11 @@ export function hiddenOf(result, head) {
   return (i, j) => seen[base + i * m + j] === -Infinity;
 }
 
-/** What is held of a large answer's head at a stage, or null. */
-export function heldMatrix(result, head, stage) {
+/** What is held of a large answer's head at a stage (the gradient: of its row `query`), or null. */
+export function heldMatrix(result, head, stage, query) {
   const matrix = stage === 'weights' ? result.weights : result.inSight;
-  return matrix?.head === head && (stage === 'weights' || matrix.stage === stage) ? matrix : null;
+  const fits = matrix?.head === head && (stage === 'weights' || matrix.stage === stage) && (stage !== 'gradient' || matrix.row === query);
+  return fits ? matrix : null;
 }
 
 /** The numbers of head `head` at 'dots', 'scores' or 'weights': (i, j) -> number; null while a large head is not here yet. */
@@ -48,14 +48,16 @@ export function weightsOf(result, head) {
 }
 
 /** { rows, cols, at, hidden, scale, high } of head `head` at `stage`, or null where that is not here yet. */
-export function slice({ result, other, compare, gradient }, head, stage, { transfer, domain, palette }, upTo = Infinity) {
+export function slice({ result, other, compare, gradient, query }, head, stage, { transfer, domain, palette }, upTo = Infinity) {
   const { n, m } = result;
   const signed = SIGNED.has(stage);
   let matrix = { rows: n, cols: m };
   let ready = null;
   if (stage === 'gradient') {
-    if (!gradient || gradient.m !== m) return null;
-    matrix = { rows: m, cols: m, at: (i, j) => gradient.data[i * m + j], hidden: () => false };
+    ready = result.large ? heldMatrix(result, head, stage, query) : null;
+    const found = result.large ? ready : gradient?.m === m ? gradient : null;
+    if (!found) return null;
+    matrix = { rows: m, cols: m, at: (i, j) => found.data[i * m + j], hidden: () => false };
   } else if (stage === 'difference') {
     if (!other?.pair) return null;
     matrix = { ...compared({ result, other, compare }, head).difference };

@@ -64,8 +64,8 @@ export class StageView {
       palette: choice('palette', t.palette, colorMaps, t.palettes),
     };
     this.#panel = h('div', { id: 'stage-panel', role: 'tabpanel' },
-      this.#off,
       this.#legend,
+      this.#off,
       this.#waiting,
       this.matrix.element,
       h('div', { class: 'stage-foot' }, this.#bar.element, this.#zoom),
@@ -92,7 +92,7 @@ export class StageView {
       tab.tabIndex = name === stage ? 0 : -1;
       if (name === stage) this.#panel.setAttribute('aria-labelledby', tab.id);
     }
-    this.#off.textContent = result.ready ? t.stagesOff.ready : result.large ? t.stagesOff.large : '';
+    this.#off.textContent = result.ready ? t.stagesOff : '';
     for (const [name, select] of Object.entries(this.#selects)) select.update(state[name]);
     this.#selects.domain.input.options[0].disabled = SIGNED.has(stage);
     const matrix = slice(state, head, stage, state, upTo(state));

@@ -139,9 +139,9 @@ const compareField = {
   print: (compare) => [
     maskField.print(compare.mask), flag.print(compare.scaled), compare.temperature, compare.gain, compare.score,
     ...Object.entries(ownParts).filter(([name]) => compare[name]).map(([name, field]) => `${name}:${field.print(name === 'fresh' ? 'fresh' : compare[name])}`),
-  ].map((part) => String(part).replaceAll('~', '%7E')).join('~'),
+  ].map((part) => String(part).replaceAll('%', '%25').replaceAll('~', '%7E')).join('~'),
   parse(text) {
-    const [mask, scaled, temperature, gain, score, ...own] = text.split('~').map((part) => part.replaceAll('%7E', '~'));
+    const [mask, scaled, temperature, gain, score, ...own] = text.split('~').map((part) => part.replaceAll('%7E', '~').replaceAll('%25', '%'));
     const found = {
       mask: maskField.parse(mask ?? ''), scaled: flag.parse(scaled), temperature: fields.temperature.parse(temperature ?? ''),
       gain: fields.gain.parse(gain ?? ''), score: fields.score.parse(score ?? ''),

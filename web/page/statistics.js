@@ -10,6 +10,9 @@ function placesOf(ids) {
   return ids.map((id) => places.get(id));
 }
 
+/** Shares that differ by less are taken for the same. */
+export const ALIKE = 0.05;
+
 export class Tally {
   #attn;
   #m;
@@ -65,19 +68,22 @@ export class Tally {
   }
 
   /**
-   * Means over the rows: { entropy in bits, largest weight, pattern: the place or word that gets the most, share: how much
-   * it gets in the rows where it can be seen }.
+   * Means over the rows: { entropy in bits, largest weight, shares: how much each place or word gets in the rows where it
+   * can be seen, pattern: the one that gets the most, share: how much that is }.
    */
   finish() {
     const seen = sumOf(this.#attn, this.#blocks.map((block) => block.seen));
     const parts = this.#blocks.map((block) => block.seen / seen);
     const mean = (name) => dot(this.#attn, this.#blocks.map((block) => block[name]), parts);
+    const shares = {};
     let pattern = null;
-    let share = 0;
     for (const [name, weights] of Object.entries(this.#shares)) {
-      const found = dot(this.#attn, weights, new Float64Array(weights.length).fill(1 / this.#rows[name]));
-      if (found > share) { pattern = name; share = found; }
+      if (this.#rows[name] === 0) continue;
+      shares[name] = dot(this.#attn, weights, new Float64Array(weights.length).fill(1 / this.#rows[name]));
+      // The next word is also what followed its word, and itself the same word: the plain name counts where it says as much.
+      const ahead = name === 'same' || name === 'followed' ? ALIKE : 0;
+      if (shares[name] > (pattern ? shares[pattern] + ahead : 0)) pattern = name;
     }
-    return { entropy: mean('entropy'), largest: mean('largest'), pattern, share };
+    return { entropy: mean('entropy'), largest: mean('largest'), pattern, share: pattern ? shares[pattern] : 0, shares };
   }
 }

@@ -79,9 +79,12 @@ const handlers = {
   attend,
   terms: (attn, message) => rowTerms(attn, held.get('main'), message),
   column: (attn, message) => columnTerms(attn, held.get('main'), message),
-  gradient: (attn, message) => softmaxGradient(attn, held.get('main'), message),
-  async head(attn, { id, head, stage }) {
-    const matrix = await largeHead(attn, held.get('main'), head, stage, breather(id));
+  gradient(attn, { head, row }) {
+    const { n, m, weights } = held.get('main');
+    return { head, row, m, data: softmaxGradient(attn, weights.data.slice((head * n + row) * m, (head * n + row + 1) * m)) };
+  },
+  async head(attn, { id, head, stage, row }) {
+    const matrix = await largeHead(attn, held.get('main'), { head, stage, row }, breather(id));
     return { matrix, transfer: buffersOf(matrix) };
   },
   squareRoot: (attn, message) => squareRootFigure(attn, message),
