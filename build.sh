@@ -29,6 +29,8 @@ help() {
   test [PART ...]    build everything and run every test, or only these parts:
                      native asan wasm format types tools js page conformance docs
   bench [OPTION ...] measure against other engines, in Node and in Chromium (--quick: two minutes; --help)
+  train [OPTION ...] train the model that ships, or one of your own, in build/train (tools/train/README.md; --measure:
+                     only measure its heads)
   clean              remove what was built (build, web/lib/wasm)
   clean --all        also remove node_modules and the compiler that was fetched
                      ($cache)
@@ -214,6 +216,25 @@ bench() {
   exec node tests/bench/run.mjs "$@"
 }
 
+need_native_compiler() {
+  local packages=() missing=''
+  command -v cc >/dev/null || { missing="$missing, a C compiler"; packages+=(gcc libc6-dev); }
+  [ -e /usr/include/simde/wasm/simd128.h ] || { missing="$missing, SIMDe"; packages+=(libsimde-dev); }
+  [ ${#packages[@]} = 0 ] || get_packages "${missing#, }" "${packages[@]}"
+}
+
+compile_native() { compile native "$1" "$(cc --version | head -n 1)" cmake; }
+
+train() {
+  need_node
+  need_cmake
+  need_native_compiler
+  lock
+  compile_native training
+  unlock
+  exec node tools/train/train.mjs "$@"
+}
+
 all_parts="native asan wasm format types tools js page conformance docs"
 
 run_tests() {
@@ -225,10 +246,7 @@ run_tests() {
 
   need_node
   need_cmake
-  if wants native asan docs; then
-    command -v cc >/dev/null || { missing="$missing, a C compiler"; packages+=(gcc libc6-dev); }
-    [ -e /usr/include/simde/wasm/simd128.h ] || { missing="$missing, SIMDe"; packages+=(libsimde-dev); }
-  fi
+  if wants native asan tools docs; then need_native_compiler; fi
   if wants format && ! command -v clang-format-14 >/dev/null && ! command -v clang-format >/dev/null; then
     missing="$missing, clang-format"; packages+=(clang-format)
   fi
@@ -243,10 +261,12 @@ run_tests() {
   lock
   if wants types js page docs; then need_node_modules; fi
   if wants native; then
-    compile native all "$(cc --version | head -n 1)" cmake
+    compile_native all
+  elif wants tools; then
+    compile_native training
   fi
   if wants docs; then
-    wants native || compile native attn_simd "$(cc --version | head -n 1)" cmake
+    wants native || compile_native attn_simd
     docs
   fi
   if wants asan; then
@@ -295,6 +315,7 @@ case $command in
     ;;
   test) run_tests "$@" ;;
   bench) bench "$@" ;;
+  train) train "$@" ;;
   clean)
     case "${*:-}" in
       '') remove build web/lib/wasm ;;

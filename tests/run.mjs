@@ -138,7 +138,7 @@ async function format() {
   const name = 'clang-format';
   const command = ['clang-format-14', 'clang-format'].find((candidate) => version(candidate) === '14');
   if (!command) return { tests: [{ outcome: 'skipped', name, reason: 'needs clang-format 14: other versions lay out differently' }] };
-  const files = ['include', 'src', 'tests'].flatMap((folder) => filesBelow(folder, ['.c', '.h']));
+  const files = ['include', 'src', 'tests', 'tools'].flatMap((folder) => filesBelow(folder, ['.c', '.h']));
   const { status, output } = await run(command, ['--dry-run', '-Werror', ...files]);
   const wrong = [...new Set(Array.from(output.matchAll(/^(.+?):\d+:\d+: error: /gm), ([, file]) => file))];
   const error = wrong.length > 0 ? `to be laid out anew: ${command} -i ${wrong.join(' ')}` : output;
