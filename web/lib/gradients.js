@@ -16,8 +16,9 @@ export function sdpaBackward(heap, gradOutput, query, key, value, options, speci
   if ((output === null) !== (logsumexp === null)) throw wrongKind(output === null ? 'output' : 'logsumexp', 'both output and logsumexp, or neither', null);
   const given = { gradOutput, ...(output !== null && { output, logsumexp }) };
   const args = Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, argument(heap, tensor, name)]));
-  const type = special.type ?? commonType(argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value'), ...Object.values(args));
-  const { name, shape, shapes, tensors, load } = prepare(heap, query, key, value, { ...forward, returnLogsumexp: true }, { type });
+  const inputs = [argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value')];
+  const type = special.type ?? commonType(...inputs, ...Object.values(args));
+  const { name, shape, shapes, tensors, load } = prepare(heap, ...inputs, { ...forward, returnLogsumexp: true }, { type });
   const expected = { gradOutput: shapes.out, output: shapes.out, logsumexp: shapes.logsumexp };
   for (const [argName, tensor] of Object.entries(args))
     if (`${tensor.shape}` !== `${expected[argName]}`)
@@ -41,8 +42,8 @@ export function sdpaBackward(heap, gradOutput, query, key, value, options, speci
     const backwardDesc = scope.take(SDPA_BACKWARD_DESC.size);
     const backwardData = scope.take(SDPA_BACKWARD_DATA.size);
     const results = Object.fromEntries(Object.keys(SDPA_BACKWARD_DATA.fields).map((field) => [field, gradients[field]?.[0] ?? 0]));
-    const inputs = heap.view('u32', data, SDPA_DATA.size / 4);
-    for (const field of ['query', 'key', 'value', 'alibi_slopes', 'out', 'logsumexp']) results[field] = inputs[SDPA_DATA.fields[field] / 4];
+    const pointersOf = heap.view('u32', data, SDPA_DATA.size / 4);
+    for (const field of ['query', 'key', 'value', 'alibi_slopes', 'out', 'logsumexp']) results[field] = pointersOf[SDPA_DATA.fields[field] / 4];
     results.grad_out = pointers.gradOutput;
     if (output !== null) [results.out, results.logsumexp] = [pointers.output, pointers.logsumexp];
     // Where an axis is empty, there is no index for C to write a gradient of a broadcast tensor at.

@@ -49,7 +49,7 @@ function keep(call) {
   const copy = (tensor) => {
     if (tensor && !copies.has(tensor)) {
       const data = tensor.read().slice();
-      copies.set(tensor, { ...tensor, pointer: 0, read: () => data });
+      copies.set(tensor, { ...tensor, pointer: 0, locate: null, read: () => data });
     }
     return tensor && copies.get(tensor);
   };

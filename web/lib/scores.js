@@ -11,6 +11,7 @@ import { Tensor } from './tensor.js';
 const SCORES = { dot: 0, 'scaled-dot': 0, general: 0, additive: 0, concat: 0 };
 const OPTIONS = { score: undefined, wQuery: null, wKey: null, w: null, v: null };
 // Which of w and v belong to a score.
+const ARRAYS = { f32: Float32Array, f64: Float64Array };
 const TAKES = { w: ['general', 'concat'], v: ['additive', 'concat'] };
 
 // columns(w, from, to): w[:, from:to] of a matrix, as a tensor.
@@ -32,14 +33,17 @@ function project(heap, query, key, value, options, steps = SDPA_OPTIONS, ...othe
     if (o[name] !== null && !TAKES[name].includes(o.score)) throw new TypeError(`${name}: score '${o.score}' has no such parameter`);
   if (TAKES.w.includes(o.score) && o.w === null) throw wrongKind('w', `a matrix (score '${o.score}')`, o.w);
 
-  const given = { query, key, value };
+  const args = Object.fromEntries(Object.entries({ query, key, value }).map(([name, tensor]) => [name, argument(heap, tensor, name)]));
   const parameters = Object.fromEntries(['wQuery', 'wKey', 'w', 'v'].filter((name) => o[name] !== null).map((name) => [name, argument(heap, o[name], name)]));
-  const args = Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, argument(heap, tensor, name)]));
   const type = commonType(...Object.values(args), ...Object.values(parameters), ...others);
   // Plain numbers must not become float32 on their own in a projection.
-  const typed = ({ pointer, type: own, read, shape }, tensor) => (pointer || own === type ? tensor : { data: (type === 'f64' ? Float64Array : Float32Array).from(read()), shape });
-  const [q0, k0, value0] = Object.entries(given).map(([name, tensor]) => typed(args[name], tensor));
-  const [wQuery, wKey, w] = ['wQuery', 'wKey', 'w'].map((name) => o[name] === null ? null : typed(parameters[name], o[name]));
+  const typed = (tensor) => {
+    if (!tensor || tensor.type === type) return tensor ?? null;
+    const data = ARRAYS[type].from(tensor.read());
+    return { ...tensor, type, read: () => data };
+  };
+  const [q0, k0, value0] = [args.query, args.key, args.value].map(typed);
+  const [wQuery, wKey, w] = [parameters.wQuery, parameters.wKey, parameters.w].map(typed);
   for (const [name, axes] of [['wQuery', '[attnDim, dimQ]'], ['wKey', '[attnDim, dimK]'], ['w', '[rows, columns]']])
     if (parameters[name]) rank(parameters[name], [2], axes);
 
@@ -92,7 +96,6 @@ const runAdditive = (v) => (heap, scope, name, type, desc, data) =>
   heap.call(`attn_additive_${type}`, desc, data, v, prepareRun(heap, scope, name, type, desc, data));
 
 const { returnWeights, returnScores, returnLogsumexp, out, ...INPUTS } = SDPA_OPTIONS;
-const ARRAYS = { f32: Float32Array, f64: Float64Array };
 const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
 
 // tensor times a number, as elements of a type.
@@ -143,8 +146,9 @@ function joined(a, b) {
 }
 
 export function scoreAttentionBackward(heap, gradOutput, query, key, value, options) {
-  const p = project(heap, query, key, value, options, INPUTS, argument(heap, gradOutput, 'gradOutput'));
-  const { gradQuery, gradKey, gradValue, gradAttnMask, gradV = null, gradScale } = stepBackward(heap, gradOutput, p);
+  const gradOut = argument(heap, gradOutput, 'gradOutput');
+  const p = project(heap, query, key, value, options, INPUTS, gradOut);
+  const { gradQuery, gradKey, gradValue, gradAttnMask, gradV = null, gradScale } = stepBackward(heap, gradOut, p);
   const result = { gradQuery, gradKey, gradValue, gradWQuery: null, gradWKey: null, gradW: null, gradV: p.o.v && gradV, gradScale, gradAttnMask };
   // back(role, x, weight) -> gradient of the weight; the role's own moves on to x.
   const back = (role, x, weight) => {

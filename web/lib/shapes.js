@@ -141,12 +141,16 @@ function floatsOf(heap, halves) {
   });
 }
 
+// Marks arguments, so that a function can hand them on to another.
+const ARGUMENT = Symbol('argument');
+
 export function argument(heap, value, name, mask = false) {
+  if (value?.[ARGUMENT]) return value;
   if (value?.[LOCATE]) {
     const locate = () => value[LOCATE](heap, name);
     const pointer = locate();
     const { shape, strides } = value;
-    return { name, shape, strides, type: 'f32', pointer, locate, read: () => heap.view('f32', locate(), count(shape)) };
+    return { [ARGUMENT]: true, name, shape, strides, type: 'f32', pointer, locate, read: () => heap.view('f32', locate(), count(shape)) };
   }
   if (value === null || typeof value !== 'object')
     throw wrongKind(name, 'a tensor ({ data, shape }) or nested arrays', value);
@@ -155,14 +159,14 @@ export function argument(heap, value, name, mask = false) {
   if (type === 'bool' && !mask) throw new TypeError(`${name}: expected numbers, got booleans or bytes`);
   if (type === 'f16') {
     const floats = floatsOf(heap, data);
-    return { name, shape, type: 'f32', pointer: 0, read: () => floats };
+    return { [ARGUMENT]: true, name, shape, type: 'f32', pointer: 0, read: () => floats };
   }
   const elements = count(shape);
   const read = () => {
     if (data.length !== elements) throw new TypeError(`${name}: expected ${elements} elements to the end of the call, but its memory was taken away`);
     return data;
   };
-  return { name, shape, type, pointer: 0, read };
+  return { [ARGUMENT]: true, name, shape, type, pointer: 0, read };
 }
 
 // The one element type of a call.
