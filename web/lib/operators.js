@@ -138,7 +138,7 @@ export function rotaryEmbedding(heap, x, options) {
   const ids = o.positionIds === null ? null : readPositions(o.positionIds, batch, seq_len, num_positions);
   if (!ids && num_positions < seq_len) throw wrongSize('cos', `at least ${seq_len} positions (seq of x)`, `shape [${cos.shape.join(', ')}]`);
   const [head, row] = axes === 4 ? [seq_len * head_dim, head_dim] : [head_dim, num_heads * head_dim];
-  const strides = { batch: num_heads * seq_len * head_dim, head, row };
+  const strides = input.strides ?? { batch: num_heads * seq_len * head_dim, head, row };
   const fields = {
     batch, num_heads, seq_len, head_dim, rotary_dim, num_positions,
     interleaved: +flag(o.interleaved, 'interleaved'),

@@ -17,36 +17,38 @@ const SLICE = 25;
 // Tokens of a prompt between two such looks.
 const CHUNK = 64;
 const STOP = [1, 2];
+// The tensors of a checkpoint that no layer has of its own.
+const ONCE = ['embedding', 'finalNorm', 'output'];
 
-// [tokens, heads * headDim] as [1, heads, tokens, headDim].
+// Some columns of a tensor [tokens, columns] as heads: [1, heads, tokens, headDim].
 class Heads {
   #tensor;
+  #from;
 
-  constructor(tensor, heads) {
+  constructor(tensor, headDim, first, heads) {
     const [tokens, columns] = tensor.shape;
-    const headDim = columns / heads;
     this.#tensor = tensor;
+    this.#from = first * headDim;
     this.shape = [1, heads, tokens, headDim];
     this.strides = { batch: 0, head: headDim, row: columns };
   }
 
   [LOCATE](heap, name) {
-    return this.#tensor[LOCATE](heap, name);
+    return this.#tensor[LOCATE](heap, name) + 4 * this.#from;
   }
-}
 
-// The same where there are no gaps between the rows of a head: for one token as it lies, else a copy.
-function split(tensor, heads) {
-  const [tokens, columns] = tensor.shape;
-  if (tokens === 1) return new Heads(tensor, heads);
-  const { data } = tensor;
-  const headDim = columns / heads;
-  const shape = [1, heads, tokens, headDim];
-  const result = new Float32Array(data.length);
-  for (let h = 0, to = 0; h < heads; h++)
-    for (let t = 0; t < tokens; t++)
-      for (let from = t * columns + h * headDim, end = from + headDim; from < end;) result[to++] = data[from++];
-  return { data: result, shape };
+  // Head after head: for one token as they lie, else a copy.
+  split() {
+    const { shape, strides } = this;
+    const [, heads, tokens, headDim] = shape;
+    if (tokens === 1) return this;
+    const from = this.#tensor.data;
+    const data = new Float32Array(heads * tokens * headDim);
+    for (let h = 0, to = 0; h < heads; h++)
+      for (let t = 0; t < tokens; t++)
+        for (let at = t * strides.row + this.#from + h * headDim, end = at + headDim; at < end;) data[to++] = from[at++];
+    return { data, shape };
+  }
 }
 
 function add(x, y) {
@@ -59,7 +61,7 @@ const freeAll = (tensors) => tensors.forEach((tensor) => tensor.free());
 // What one forward pass over so many tokens writes to.
 class Scratch {
   constructor(attn, { dim, hiddenDim, numHeads, numKvHeads, headDim }, tokens) {
-    const columns = { x: dim, y: dim, query: dim, heads: dim, key: numKvHeads * headDim, value: numKvHeads * headDim, gate: hiddenDim, up: hiddenDim };
+    const columns = { x: dim, y: dim, projected: (numHeads + 2 * numKvHeads) * headDim, attended: dim, gate: hiddenDim, up: hiddenDim };
     const made = [];
     try {
       for (const name in columns) made.push(this[name] = attn.tensor([tokens, columns[name]]));
@@ -69,8 +71,12 @@ class Scratch {
       throw error;
     }
     this.free = () => freeAll(made);
-    this.queryHeads = new Heads(this.query, numHeads);
-    this.outHeads = new Heads(this.heads, numHeads);
+    const heads = (first, count) => new Heads(this.projected, headDim, first, count);
+    this.query = heads(0, numHeads);
+    this.key = heads(numHeads, numKvHeads);
+    this.value = heads(numHeads + numKvHeads, numKvHeads);
+    this.turned = heads(0, numHeads + numKvHeads);
+    this.heads = new Heads(this.attended, headDim, 0, numHeads);
   }
 }
 
@@ -219,23 +225,20 @@ export class LlamaSequence {
 
   // x += wo (heads of attention(rotated wq norm(x), rotated wk norm(x), wv norm(x)))
   #attend(layer, index, scratch, wanted, silent) {
-    const { x, y, query, key, value, heads, queryHeads, outHeads, cos, sin } = scratch;
-    const { numHeads, numKvHeads, headDim, dim } = this.model.config;
+    const { x, y, projected, query, key, value, turned, attended, heads, cos, sin } = scratch;
+    const { headDim, dim } = this.model.config;
     const { epsilon } = this.#model;
     const attn = this.#attn;
     attn.rmsNorm(x, layer.attentionNorm, { epsilon, out: y });
-    attn.linear(y, layer.wq, null, { out: query });
-    attn.linear(y, layer.wk, null, { out: key });
-    attn.linear(y, layer.wv, null, { out: value });
-    attn.rotaryEmbedding(query, { cos, sin, interleaved: true, numHeads, out: query });
-    attn.rotaryEmbedding(key, { cos, sin, interleaved: true, numHeads: numKvHeads, out: key });
-    const cache = this.#caches[index].append(split(key, numKvHeads), split(value, numKvHeads));
-    const result = cache.attend(queryHeads, {
-      isCausal: x.shape[0] > 1, out: outHeads, returnWeights: wanted?.weights, returnScores: wanted?.scores,
+    attn.linear(y, layer.wqkv, null, { out: projected });
+    attn.rotaryEmbedding(turned, { cos, sin, interleaved: true, out: turned });
+    const cache = this.#caches[index].append(key.split(), value.split());
+    const result = cache.attend(query, {
+      isCausal: x.shape[0] > 1, out: heads, returnWeights: wanted?.weights, returnScores: wanted?.scores,
     });
     for (const head of silent)
-      for (let data = heads.data, row = head * headDim; row < data.length; row += dim) data.fill(0, row, row + headDim);
-    attn.linear(heads, layer.wo, null, { out: y });
+      for (let data = attended.data, row = head * headDim; row < data.length; row += dim) data.fill(0, row, row + headDim);
+    attn.linear(attended, layer.wo, null, { out: y });
     add(x, y);
     return result;
   }
@@ -320,14 +323,25 @@ export class Llama {
     const made = [];
     try {
       const parts = { theta: o.theta, epsilon: o.epsilon, layers: Array.from({ length: config.numLayers }, () => ({})) };
-      for (const { name, layer, shape, read } of tensors) {
-        const floats = read();
+      const make = (shape) => {
         const tensor = attn.tensor(shape);
         made.push(tensor);
-        tensor.data.set(floats);
-        if (Object.hasOwn(PER_LAYER, name)) parts.layers[layer][name] = tensor;
-        else parts[name] = tensor;
-        o.onProgress?.(made.length / tensors.length);
+        return tensor;
+      };
+      // One product gives queries, keys and values.
+      const { dim, numHeads, numKvHeads, headDim } = config;
+      const parted = { wq: 0, wk: numHeads * headDim, wv: (numHeads + numKvHeads) * headDim };
+      for (const [i, { name, layer, shape, read }] of tensors.entries()) {
+        const floats = read();
+        const place = ONCE.includes(name) ? parts : parts.layers[layer];
+        if (Object.hasOwn(parted, name)) {
+          place.wqkv ??= make([(numHeads + 2 * numKvHeads) * headDim, dim]);
+          place.wqkv.data.set(floats, parted[name] * dim);
+        } else {
+          place[name] = make(shape);
+          place[name].data.set(floats);
+        }
+        o.onProgress?.((i + 1) / tensors.length);
         await breathe();
       }
       parts.output ??= parts.embedding;
@@ -414,5 +428,3 @@ export class Llama {
     this.free();
   }
 }
-
-const PER_LAYER = { attentionNorm: 1, wq: 1, wk: 1, wv: 1, wo: 1, feedForwardNorm: 1, w1: 1, w2: 1, w3: 1 };
