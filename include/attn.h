@@ -144,6 +144,8 @@ typedef enum attn_scores_stage {
  *                (every output row is then 0), batch and seq_len_q too (nothing is written); the others are >= 1
  *   scale        multiplies query . key; 0 is really 0. Default 1 / sqrt(head_dim)
  *   softcap      0: off (default); > 0: scores become softcap * tanh(scores / softcap), as ONNX Attention-23
+ *                float32 calls take a scale and a softcap of 0 or 2^-100 .. 2^100 in magnitude: what float32 arithmetic
+ *                can multiply by. Others are ATTN_ERR_OPTION there
  *   is_causal    nonzero: row i sees keys j <= i + offset
  *   align        attn_align, what offset is for is_causal, window and ALiBi
  *   window_left, window_right
@@ -205,7 +207,9 @@ attn_status attn_sdpa_f32_workspace(const attn_sdpa_desc *desc, const attn_sdpa_
 attn_status attn_sdpa_f64_workspace(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
                                     size_t *bytes, int32_t *num_tasks);
 
-/* float32, the fast path. Error against attn_sdpa_f64: at most about that of a plain float32 loop. */
+/* float32, the fast path. Error against attn_sdpa_f64: at most about that of a plain float32 loop.
+ * That holds where scale * query, the sums of |query * key| with and without scale, every score and every value are
+ * below 2^100 in magnitude. Closer to the end of float32's range, 2^128, infinity or NaN may come out. */
 attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
                           const attn_exec *exec);
 

@@ -2,6 +2,10 @@
 
 #include <math.h>
 
+/* What float32 paths take for scale and softcap, unless it is 0. */
+#define FLOAT32_FACTOR_LEAST 0x1p-100
+#define FLOAT32_FACTOR_MOST 0x1p100
+
 /* Elements between neighbours of an axis whose inner axes hold `inner` blocks of `size` elements.
  * Saturates, so that sizes which do not fit the address space stay too large for every check. */
 static ptrdiff_t contiguous_stride(ptrdiff_t size, int32_t inner) {
@@ -84,6 +88,13 @@ static attn_status check_mask(const attn_sdpa_desc *desc, const attn_mask *mask,
     return extent != 0 && !mask->data ? ATTN_ERR_NULL : ATTN_OK;
 }
 
+/* Whether float32 arithmetic can multiply and divide by the number: products with ordinary numbers are
+ * neither infinite nor without digits. An infinite one propagates. */
+static bool is_float32_factor(double number) {
+    return number == 0.0 || isinf(number) ||
+           (fabs(number) >= FLOAT32_FACTOR_LEAST && fabs(number) <= FLOAT32_FACTOR_MOST);
+}
+
 attn_status sdpa_check(const attn_sdpa_desc *desc, const sdpa_tensors *tensors,
                        size_t element_bytes) {
     if (desc->batch < 0 || desc->seq_len_q < 0 || desc->seq_len_kv < 0)
@@ -94,6 +105,9 @@ attn_status sdpa_check(const attn_sdpa_desc *desc, const sdpa_tensors *tensors,
         return ATTN_ERR_HEADS;
 
     if (isnan(desc->scale) || !isfinite(desc->softcap) || desc->softcap < 0)
+        return ATTN_ERR_OPTION;
+    if (element_bytes == sizeof(float) &&
+        !(is_float32_factor(desc->scale) && is_float32_factor(desc->softcap)))
         return ATTN_ERR_OPTION;
     if (desc->align != ATTN_ALIGN_TOP_LEFT && desc->align != ATTN_ALIGN_BOTTOM_RIGHT)
         return ATTN_ERR_OPTION;
