@@ -160,7 +160,7 @@ async function html({ code: source }) {
   const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' };
   await page.route(`${server.url}block.html`, (route) => route.fulfill({ contentType: 'text/html', headers: isolation, body: code }));
   await page.goto(`${server.url}block.html`);
-  for (const started = Date.now(); printed.length < expected.size && problems.length === 0 && Date.now() - started < 20_000; ) await page.waitForTimeout(50);
+  for (const started = Date.now(); printed.length < expected.size && problems.length === 0 && Date.now() - started < 60_000; ) await page.waitForTimeout(50);
   assert.deepEqual(problems, []);
   compare(expected, printed);
   await page.close();
@@ -187,6 +187,11 @@ blocks.forEach((block, index) => {
 
 test('there are blocks in every language that is promised to run', () => {
   for (const language of ['js', 'c', 'sh', 'html']) assert.ok(blocks.some((block) => block.language === language), language);
+});
+
+test('results are found where they are promised', () => {
+  const promised = blocks.filter(({ language }) => ['js', 'html'].includes(language)).reduce((sum, { code }) => sum + marked(code).expected.size, 0);
+  assert.ok(promised > 40, `only ${promised}`);
 });
 
 // Code that is only indented would escape these tests.

@@ -28,7 +28,9 @@
  */
 
 export type FloatArray = Float32Array | Float64Array;
+/** Sizes of the axes, outermost first. `[]` has one element. */
 export type Shape = readonly number[];
+/** Arrays of arrays, all of one length on each level. */
 export type NestedArray = readonly number[] | readonly FloatArray[] | readonly NestedArray[];
 
 /** onnxruntime's and transformers.js's tensors (`dims`) fit as they are. */
@@ -44,10 +46,12 @@ export interface HalfArray extends ArrayBufferView, ArrayLike<number> {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 export type IntegerArray = Int32Array | BigInt64Array | readonly number[];
+/** Positions and the like: integers as a tensor, or as rows. */
 export type IntegerInput =
   | { readonly data: IntegerArray; readonly shape: Shape }
   | { readonly data: IntegerArray; readonly dims: Shape }
   | readonly (readonly number[] | Int32Array)[];
+/** Whatever is taken where a tensor of numbers is wanted. */
 export type TensorInput = HalfTensor | HalfArray | TensorLike | EngineTensor | FloatArray | NestedArray;
 
 export type BooleanArray = Uint8Array | Int8Array | Uint8ClampedArray | readonly boolean[];
@@ -86,8 +90,10 @@ export interface EngineTensor extends Tensor<Float32Array> {
   [Symbol.dispose](): void;
 }
 
+/** The builds of the engine, see {@link CreateOptions.variant}. */
 export type Variant = 'scalar' | 'simd' | 'relaxed' | 'simd-threads' | 'relaxed-threads';
 
+/** Options of {@link Attention.create}. */
 export interface CreateOptions {
   /**
    * Which build to run. `'auto'` (default): the fastest that this engine can compile: relaxed SIMD, else SIMD,
@@ -122,6 +128,7 @@ export class AttentionError extends Error {
   readonly code: 'memory' | 'unsupported' | 'load' | 'disposed' | 'no-engine' | 'no-forward' | 'internal';
 }
 
+/** Options of {@link Attention.sdpa}. */
 export interface SdpaOptions {
   /**
    * Boolean (true = attend, as in PyTorch's function; the opposite of {@link MultiHeadAttention}'s) or additive. Any
@@ -161,6 +168,7 @@ export interface SdpaOptions {
   out?: EngineTensor | null;
 }
 
+/** What {@link Attention.sdpa} gives. What was not asked for is null. */
 export interface SdpaResult<T extends FloatArray = FloatArray> {
   /** [..., seqLenQ, headDimV], with the rank of `query`. The tensor given as `out`, if one was. */
   output: Tensor<T>;
@@ -172,12 +180,14 @@ export interface SdpaResult<T extends FloatArray = FloatArray> {
   logsumexp: Tensor<T> | null;
 }
 
+/** Options of {@link Attention.sdpaBackward}. */
 export interface SdpaBackwardOptions extends Omit<SdpaOptions, 'returnWeights' | 'returnScores' | 'returnLogsumexp' | 'out'> {
   /** What {@link Attention.sdpa} gave for these arguments, to save computing it once more: both or neither (`TypeError`). */
   output?: TensorInput | null;
   logsumexp?: TensorInput | null;
 }
 
+/** What {@link Attention.sdpaBackward} gives. */
 export interface SdpaGradients<T extends FloatArray = FloatArray> {
   /** The shapes of `query`, `key` and `value`. */
   gradQuery: Tensor<T>;
@@ -187,6 +197,7 @@ export interface SdpaGradients<T extends FloatArray = FloatArray> {
   gradAttnMask: Tensor<T> | null;
 }
 
+/** What {@link Attention.attentionSteps} gives. */
 export interface AttentionSteps {
   /** scale * query . key, one per key. */
   scores: number[];
@@ -196,11 +207,13 @@ export interface AttentionSteps {
   output: number[];
 }
 
+/** Where a result goes. */
 export interface OutOptions {
   /** Write the result here instead of into a new array, and return it: a float32 call's, with the result's shape, and no input of it. */
   out?: EngineTensor | null;
 }
 
+/** Options of {@link Attention.rotaryEmbedding}. */
 export interface RotaryEmbeddingOptions extends OutOptions {
   /**
    * cos and sin of the angles (see {@link Attention.rotaryTables}): [maxPos, rotaryDim / 2], or, without `positionIds`, gathered
@@ -221,6 +234,7 @@ export interface RotaryEmbeddingOptions extends OutOptions {
   numHeads?: number | null;
 }
 
+/** Options of {@link Attention.scoreAttention}. */
 export interface ScoreAttentionOptions extends SdpaOptions {
   score: 'dot' | 'scaled-dot' | 'general' | 'additive' | 'concat';
   /** [attnDim, dimQ] and [attnDim, dimK]: applied before any score. Default: none. */
@@ -249,6 +263,7 @@ export interface ScoreAttentionGradients<T extends FloatArray = FloatArray> {
   gradAttnMask: Tensor<T> | null;
 }
 
+/** Options of {@link Attention.explain}: which row of which call. */
 export interface ExplainOptions extends Pick<SdpaOptions,
     'attnMask' | 'isCausal' | 'causalAlign' | 'scale' | 'softcap' | 'window' | 'alibiSlopes' | 'kvLengths'> {
   /** The query row, 0 ... seqLenQ - 1, of this head and batch element (default 0). */
@@ -309,6 +324,7 @@ export interface HeadStatistics {
   readonly max: Tensor<Float64Array>;
 }
 
+/** An engine: one build of the C core with memory of its own. Made by {@link Attention.create}. */
 export class Attention {
   private constructor();
 
@@ -474,6 +490,7 @@ export class Attention {
   [Symbol.dispose](): void;
 }
 
+/** Options of {@link Attention.kvCache}. */
 export interface KvCacheOptions {
   /** Default 1. */
   batch?: number;
@@ -491,6 +508,7 @@ export interface KvCacheOptions {
   window?: number | null;
 }
 
+/** Keys and values that the engine holds, made by {@link Attention.kvCache}. */
 export class KvCache {
   private constructor();
   readonly batch: number;
@@ -526,6 +544,7 @@ export class KvCache {
   [Symbol.dispose](): void;
 }
 
+/** Options of {@link Attention.multiHeadAttention}. */
 export interface MultiHeadAttentionOptions {
   /** Columns of query and output. A multiple of numHeads. */
   embedDim: number;
@@ -567,6 +586,7 @@ export interface MultiHeadAttentionOptions {
  */
 export type StateDict = Readonly<Record<string, TensorInput>>;
 
+/** Options of {@link MultiHeadAttention.forward}. */
 export interface MultiHeadAttentionForwardOptions {
   /**
    * [batch, seqLenKv] or [seqLenKv]. Boolean true = this key is BLOCKED (as in torch.nn.MultiheadAttention; the opposite
@@ -585,6 +605,7 @@ export interface MultiHeadAttentionForwardOptions {
   needGrad?: boolean | null;
 }
 
+/** What {@link MultiHeadAttention.backward} gives. */
 export interface MultiHeadAttentionGradients {
   /** The shape of `query`. */
   gradQuery: Tensor;
@@ -596,6 +617,7 @@ export interface MultiHeadAttentionGradients {
   gradState: Record<string, Tensor>;
 }
 
+/** What {@link MultiHeadAttention.forward} gives. */
 export interface MultiHeadAttentionResult {
   /** The shape of `query`. */
   output: Tensor;
