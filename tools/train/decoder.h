@@ -62,8 +62,8 @@ void decoder_initialize(const decoder_config *config, uint32_t seed, float *para
  *          decoder until the next call
  * loss     forward of rows [rows, length + 1], where each token is followed by its target. Returns
  *          the sum over all targets of -log softmax(logits)[target]
- * backward after loss: adds the gradients of factor * that sum to gradients, laid out as the
- *          parameters */
+ * backward after loss: adds to gradients, laid out as the parameters, those of that sum with each
+ *          target's term times its own of factors [rows, length] */
 #define DECODER_DECLARE(type, real)                                                                  \
     typedef struct type type;                                                                        \
     type *type##_create(const decoder_config *config, int32_t max_rows);                             \
@@ -72,7 +72,8 @@ void decoder_initialize(const decoder_config *config, uint32_t seed, float *para
                                int32_t length, const uint16_t *tokens, ptrdiff_t row_stride);        \
     double type##_loss(type *decoder, const real *parameters, int32_t rows, int32_t length,          \
                        const uint16_t *tokens);                                                      \
-    void type##_backward(type *decoder, const real *parameters, real factor, real *gradients);       \
+    void type##_backward(type *decoder, const real *parameters, const real *factors,                 \
+                         real *gradients);                                                           \
     /* Whose heads' outputs are zero before wo: [num_layers * num_heads], or NULL. */                \
     void type##_silence(type *decoder, const bool *silenced);                                        \
     /* Where forward puts attention weights: [num_layers, rows, num_heads, length, length], or     \

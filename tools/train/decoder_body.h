@@ -367,7 +367,7 @@ static void attend_backward(const decoder *d, int32_t l) {
     turn(d, c->num_kv_heads, d->rows, d->length, d->sin_back, d->grad_k);
 }
 
-void NAME(backward)(decoder *d, const real *parameters, real factor, real *gradients) {
+void NAME(backward)(decoder *d, const real *parameters, const real *factors, real *gradients) {
     const decoder_config *c = &d->config;
     const int32_t count = d->rows * d->length, dim = c->dim, hidden = c->hidden_dim;
     const size_t elements = (size_t)count * (size_t)dim, bytes = elements * sizeof(real);
@@ -378,10 +378,11 @@ void NAME(backward)(decoder *d, const real *parameters, real factor, real *gradi
     /* The gradient of -log softmax(logits)[target] is softmax(logits) - onehot(target). */
     for (int32_t r = 0; r < d->rows; r++)
         for (int32_t p = 0; p < d->length; p++) {
-            real *grad = d->logits + ((ptrdiff_t)r * d->length + p) * c->vocab_size;
+            const ptrdiff_t n = (ptrdiff_t)r * d->length + p;
+            real *grad = d->logits + n * c->vocab_size;
             grad[d->tokens[r * d->row_stride + p + 1]] -= 1;
             for (int32_t v = 0; v < c->vocab_size; v++)
-                grad[v] *= factor;
+                grad[v] *= factors[n];
         }
     memset(d->grad_normed, 0, bytes);
     project_backward(d, count, dim, c->vocab_size, d->final_normed, embedding, d->logits,

@@ -78,10 +78,21 @@ function thumb(use, which) {
 }
 
 /**
- * The table: for each skill { uses, accuracy, misled, accuracyMisled, share, lastCandidate, firstCandidate, chance, heads: [{ layer, head, mass,
- * distractors, massFromWord, accuracySilenced, lost, shareLost }] }. Layers and heads count from 0.
+ * The table, { seed, sentences, skills }. For each skill:
+ *   uses, misled          how many were looked at; in how many a distractor would decide otherwise
+ *   accuracy              share of the uses where the right word is likelier than each wrong one; accuracyMisled: of those misled
+ *   share                 mean of p(right) / (p(right) + p(wrong words))
+ *   lastCandidate, firstCandidate
+ *                         how often the rule of thumb is right that the last, or first, candidate decides
+ *   chance                mean weight of one token if all that are visible had the same; chanceDistractors: of the distractors together
+ *   heads                 layer and head count from 0.
+ *     mass                mean weight on the source, from the token whose output predicts the word
+ *     distractors         ... on all distractors together
+ *     massFromWord        mean weight on the source from the word itself, one token later
+ *     accuracySilenced, lost, shareLost
+ *                         accuracy without this head, what that loses, and what share loses; left out with heads: false
  */
-export function measure({ program, config, parameters, seed = 2, uses: perSkill = 500, progress = () => {} }) {
+export function measure({ program, config, parameters, seed = 2, uses: perSkill = 500, heads: silence = true, progress = () => {} }) {
   const { rows, uses } = heldOutUses(seed, perSkill);
   const token = (word) => tokensOf([word])[0];
   const tokenised = uses.map(({ right, wrong }) => ({ right: token(right), wrong: wrong.map(token) }));
@@ -93,7 +104,7 @@ export function measure({ program, config, parameters, seed = 2, uses: perSkill 
     for (let layer = 0; layer < config.numLayers; layer++) for (let head = 0; head < config.numHeads; head++) heads.push({ layer, head });
     const answers = probe();
     const scores = uses.map((_, u) => score(answers[2 * u], tokenised[u]));
-    const without = heads.map((head, h) => {
+    const without = !silence ? [] : heads.map((head, h) => {
       progress(h, heads.length);
       const silenced = probe([head]);
       return uses.map((_, u) => score(silenced[2 * u], tokenised[u]));
@@ -116,16 +127,18 @@ export function measure({ program, config, parameters, seed = 2, uses: perSkill 
         chance: round(mean(of.map(({ use }) => 1 / (use.position + 1)))),
         chanceDistractors: round(mean(of.map(({ use }) => use.distractors.length / (use.position + 1)))),
         heads: heads.map(({ layer, head }, h) => {
-          const silencedAccuracy = accuracy(of, without[h]);
+          const silencedAccuracy = silence && accuracy(of, without[h]);
           return {
             layer,
             head,
             mass: round(mean(of.map(({ use, u }) => answers[2 * u].mass(layer, head, use.source + 1)))),
             distractors: round(mean(of.map(({ use, u }) => use.distractors.reduce((sum, { position }) => sum + answers[2 * u].mass(layer, head, position + 1), 0)))),
             massFromWord: round(mean(of.map(({ use, u }) => answers[2 * u + 1].mass(layer, head, use.source + 1)))),
-            accuracySilenced: round(silencedAccuracy),
-            lost: round(all - silencedAccuracy),
-            shareLost: round(share - mean(of.map(({ u }) => without[h][u].share))),
+            ...(silence && {
+              accuracySilenced: round(silencedAccuracy),
+              lost: round(all - silencedAccuracy),
+              shareLost: round(share - mean(of.map(({ u }) => without[h][u].share))),
+            }),
           };
         }),
       };
@@ -136,11 +149,32 @@ export function measure({ program, config, parameters, seed = 2, uses: perSkill 
   }
 }
 
+const NEEDED = 0.1; // of accuracy lost
+const LOOKS = 0.3; // of the weight on the source, if it is also three times chance
+
+/**
+ * Who carries each skill, read off the table: [{ skill, readers, helpers }]. Readers are the heads that look at the
+ * source and without which accuracy falls by a tenth or more; helpers are as necessary, but look elsewhere. Those
+ * that cost most come first; { layer, head, mass, lost, also } says which other skills need the head. A skill with
+ * one reader is carried by one head, with several it is spread; with none, no head carries it.
+ */
+export function roles({ skills }) {
+  const needed = ({ lost }) => lost >= NEEDED;
+  const also = (skill, { layer, head }) =>
+    skills.filter((other) => other.skill !== skill && other.heads.some((row) => row.layer === layer && row.head === head && needed(row))).map((other) => other.skill);
+  return skills.map(({ skill, chance, heads }) => {
+    const found = heads.filter(needed).sort((a, b) => b.lost - a.lost);
+    const looks = ({ mass }) => mass >= LOOKS && mass >= 3 * chance;
+    const told = (list) => list.map(({ layer, head, mass, lost }) => ({ layer, head, mass, lost, also: also(skill, { layer, head }) }));
+    return { skill, readers: told(found.filter(looks)), helpers: told(found.filter((head) => !looks(head))) };
+  });
+}
+
 /** The table as lines of text, for the eye. */
-export function report({ skills }) {
+export function report(table) {
   const percent = (value) => `${Math.round(value * 100)}`.padStart(4);
   const lines = [];
-  for (const { skill, uses, accuracy, accuracyMisled, share, lastCandidate, firstCandidate, chance, chanceDistractors, heads } of skills) {
+  for (const { skill, uses, accuracy, accuracyMisled, share, lastCandidate, firstCandidate, chance, chanceDistractors, heads } of table.skills) {
     lines.push(
       `${skill}: ${uses} uses, right ${percent(accuracy)} %, with misleading words ${accuracyMisled === null ? '   -' : percent(accuracyMisled)} %, share ${percent(share)} %` +
         ` (last candidate ${percent(lastCandidate)} %, first ${percent(firstCandidate)} %); chance ${percent(chance)} %, of distractors ${percent(chanceDistractors)} %`,
@@ -151,5 +185,32 @@ export function report({ skills }) {
           `  from the word ${percent(head.massFromWord)} %  silenced: lost ${percent(head.lost)} points (share ${percent(head.shareLost)})`,
       );
   }
+  for (const { skill, readers, helpers } of roles(table)) {
+    const list = (heads) => heads.map(({ layer, head, also }) => `layer ${layer + 1} head ${head + 1}${also.length > 0 ? ` (also ${also.join(', ')})` : ''}`).join(', ') || 'no head';
+    lines.push(`${skill} is read by ${list(readers)}; helped by ${list(helpers)}`);
+  }
+  return lines.join('\n');
+}
+
+/** The table as Markdown, as tools/train/README.md shows it. */
+export function markdown(table) {
+  const percent = (value) => (value === null ? '' : `${Math.round(value * 100)} %`);
+  const row = (cells) => `| ${cells.join(' | ')} |`;
+  const { skills } = table;
+  const head = (first, cells) => [row([first, ...cells]), row(['---', ...cells.map(() => '---')])];
+  const lines = [
+    ...head('skill', ['right', 'right when misled', 'rule "last candidate"', 'rule "first candidate"', 'read by', 'helped by']),
+    ...roles(table).map(({ skill, readers, helpers }, s) => {
+      const { accuracy, accuracyMisled, lastCandidate, firstCandidate } = skills[s];
+      const list = (heads) => heads.map(({ layer, head: number }) => `${layer + 1}.${number + 1}`).join(', ') || 'none';
+      return row([skill, percent(accuracy), percent(accuracyMisled), percent(lastCandidate), percent(firstCandidate), list(readers), list(helpers)]);
+    }),
+    '',
+    ...head('layer.head', skills.map(({ skill }) => skill)),
+    row(['chance', ...skills.map(({ chance }) => percent(chance))]),
+    ...skills[0].heads.map(({ layer, head: number }, h) =>
+      row([`${layer + 1}.${number + 1}`, ...skills.map(({ heads }) => `${percent(heads[h].mass)}, ${percent(heads[h].distractors)}; ${Math.round(heads[h].lost * 100)}`)]),
+    ),
+  ];
   return lines.join('\n');
 }

@@ -29,9 +29,8 @@
 /* All that a run's result depends on, besides the rows. */
 typedef struct settings {
     decoder_config config;
-    uint32_t seed;
     int32_t steps, batch, warmup, every;
-    double rate, decay;
+    double seed, rate, decay, emphasis; /* seed 0 .. 2^32 - 1 */
 } settings;
 
 typedef struct run {
@@ -43,15 +42,18 @@ typedef struct run {
     double sum;                        /* of the losses since the last entry of history */
     double (*history)[2]; /* for each `every` steps: mean loss, held-out loss (NaN: none) */
     const uint16_t *rows, *held_out;
+    const bool *marked; /* of rows: whether this token's loss counts `emphasis` times */
     int32_t num_rows, num_held_out;
     struct shard {
         decoder_f32 *decoder;
         float *gradients;
         double loss;
         const uint16_t *rows;
+        const bool *marked;
+        float *factors; /* [rows, length] */
         struct run *run;
     } shards[SHARDS];
-    int32_t threads, stop_at; /* 0: not before the end */
+    int32_t threads, end; /* where this run stops, at most settings.steps */
 } run;
 
 static volatile sig_atomic_t interrupted;
@@ -75,8 +77,12 @@ static void *room(size_t count, size_t bytes) {
 
 /* ---- Rows ---- */
 
-/* The file's tokens, 16-bit little-endian, length of them per row. */
-static uint16_t *read_rows(const char *name, int32_t length, int32_t vocabulary, int32_t *count) {
+#define MARK 0x8000u
+
+/* The file's tokens, 16-bit little-endian, length of them per row, without the marks in their highest
+ * bits; marked, where it is not NULL, says where they were. */
+static uint16_t *read_rows(const char *name, int32_t length, int32_t vocabulary, int32_t *count,
+                           const bool **marked) {
     FILE *file = fopen(name, "rb");
     if (!file)
         fail(strerror(errno), name);
@@ -93,9 +99,17 @@ static uint16_t *read_rows(const char *name, int32_t length, int32_t vocabulary,
     if (fread(rows, sizeof *rows, tokens, file) != tokens)
         fail("cannot be read to its end", name);
     fclose(file);
-    for (size_t i = 0; i < tokens; i++)
+    bool *marks = room(tokens, sizeof *marks);
+    for (size_t i = 0; i < tokens; i++) {
+        marks[i] = rows[i] & MARK;
+        rows[i] &= (uint16_t)~MARK;
         if (rows[i] >= vocabulary)
             fail("a token is outside the vocabulary", name);
+    }
+    if (marked)
+        *marked = marks;
+    else
+        free(marks);
     return rows;
 }
 
@@ -114,21 +128,38 @@ static void *run_shard(void *context) {
     const int32_t rows = r->settings.batch / SHARDS, length = r->settings.config.seq_len;
     memset(shard->gradients, 0, r->num_parameters * sizeof(float));
     shard->loss = decoder_f32_loss(shard->decoder, r->parameters, rows, length, shard->rows);
-    decoder_f32_backward(shard->decoder, r->parameters, 1.0f / (float)(r->settings.batch * length),
-                         shard->gradients);
+    decoder_f32_backward(shard->decoder, r->parameters, shard->factors, shard->gradients);
     return NULL;
 }
 
-/* Returns the mean loss. */
+/* Each target's part of the batch's weighted mean. */
+static void set_factors(run *r) {
+    const int32_t rows = r->settings.batch / SHARDS, length = r->settings.config.seq_len;
+    double sum = 0;
+    for (int32_t i = 0; i < SHARDS; i++)
+        for (int32_t n = 0; n < rows * length; n++) {
+            const bool marked = r->shards[i].marked[n / length * (length + 1) + n % length + 1];
+            r->shards[i].factors[n] = marked ? (float)r->settings.emphasis : 1.0f;
+            sum += r->shards[i].factors[n];
+        }
+    for (int32_t i = 0; i < SHARDS; i++)
+        for (int32_t n = 0; n < rows * length; n++)
+            r->shards[i].factors[n] /= (float)sum;
+}
+
+/* Returns the mean loss, all targets alike. */
 static double compute_gradients(run *r) {
     const settings *s = &r->settings;
     const ptrdiff_t row = s->config.seq_len + 1, per_shard = s->batch / SHARDS;
     const int64_t batches = r->num_rows / s->batch;
-    const uint16_t *rows = r->rows + (r->step % batches) * s->batch * row;
+    const int64_t first = (r->step % batches) * s->batch * row;
     pthread_t threads[SHARDS];
     int32_t started = 1;
-    for (int32_t i = 0; i < SHARDS; i++)
-        r->shards[i].rows = rows + i * per_shard * row;
+    for (int32_t i = 0; i < SHARDS; i++) {
+        r->shards[i].rows = r->rows + first + i * per_shard * row;
+        r->shards[i].marked = r->marked + first + i * per_shard * row;
+    }
+    set_factors(r);
     for (; started < r->threads; started++)
         if (pthread_create(threads + started, NULL, run_shard, r->shards + started) != 0)
             break;
@@ -194,7 +225,7 @@ typedef struct checkpoint_head {
     double sum;
 } checkpoint_head;
 
-static const char MAGIC[8] = "spottrn1";
+static const char MAGIC[8] = "spottrn2";
 
 static size_t num_entries(const run *r) {
     return (size_t)(r->step / r->settings.every);
@@ -237,7 +268,8 @@ static void save_checkpoint(const run *r, const char *name) {
 static bool same_settings(const settings *a, const settings *b) {
     return memcmp(&a->config, &b->config, sizeof a->config) == 0 && a->seed == b->seed &&
            a->steps == b->steps && a->batch == b->batch && a->warmup == b->warmup &&
-           a->every == b->every && a->rate == b->rate && a->decay == b->decay;
+           a->every == b->every && a->rate == b->rate && a->decay == b->decay &&
+           a->emphasis == b->emphasis;
 }
 
 /* False where there is no such file. */
@@ -310,12 +342,12 @@ static void show_progress(const run *r, int32_t first, double started, double lo
     static double shown;
     const bool terminal = isatty(STDOUT_FILENO);
     const double now = seconds();
-    const bool last = r->step == r->settings.steps;
+    const bool last = r->step == r->end;
     if (!last && now - shown < (terminal ? 0.2 : 10))
         return;
     shown = now;
     const double passed = now - started, done = r->step - first;
-    const double left = passed / done * (r->settings.steps - r->step);
+    const double left = passed / done * (r->end - r->step);
     printf("%strain: step %d of %d, loss %.4f, %.1f thousand tokens/s, %d min %02d s left%s",
            terminal ? "\r\033[K" : "", r->step, r->settings.steps, loss,
            done * r->settings.batch * r->settings.config.seq_len / passed / 1000, (int)left / 60,
@@ -327,7 +359,7 @@ static void train(run *r, const char *checkpoint) {
     const double started = seconds();
     const int32_t first = r->step;
     double saved = started;
-    while (r->step < r->settings.steps) {
+    while (r->step < r->end && !interrupted) {
         const double loss = compute_gradients(r);
         if (!isfinite(loss))
             fail("the loss is no number any more: take a smaller --rate", NULL);
@@ -341,19 +373,18 @@ static void train(run *r, const char *checkpoint) {
             r->sum = 0;
         }
         show_progress(r, first, started, loss);
-        if (checkpoint &&
-            (interrupted || r->step == r->stop_at || seconds() - saved > CHECKPOINT_SECONDS)) {
+        if (checkpoint && seconds() - saved > CHECKPOINT_SECONDS) {
             save_checkpoint(r, checkpoint);
             saved = seconds();
-        }
-        if (interrupted || r->step == r->stop_at) {
-            printf("\ntrain: stopped at step %d%s\n", r->step,
-                   checkpoint ? "; the same command goes on from there" : "");
-            exit(interrupted ? 130 : 0);
         }
     }
     if (checkpoint)
         save_checkpoint(r, checkpoint);
+    if (interrupted) {
+        printf("\ntrain: stopped at step %d%s\n", r->step,
+               checkpoint ? "; the same command goes on from there" : "");
+        exit(130);
+    }
 }
 
 static double number(const char *option, const char *text, double low, double high, bool whole) {
@@ -368,41 +399,44 @@ static double number(const char *option, const char *text, double low, double hi
     return value;
 }
 
-int main(int argc, char **argv) {
-    static run r = {.threads = 1};
-    settings *s = &r.settings;
-    memset(s, 0, sizeof *s);
-    double dim = 64, hidden = 128, layers = 2, heads = 4, kv_heads = 4, vocabulary = 0, seq = 64;
-    double seed = 1, steps = 1000, batch = 24, warmup = 200, every = 100, rate = 3e-3, decay = 0.1,
-           threads = 1, stop_at = 0;
-    const char *rows = NULL, *held_out = NULL, *checkpoint = NULL, *model = NULL, *log = NULL;
+typedef struct files {
+    const char *rows, *held_out, *checkpoint, *model, *log;
+} files;
+
+static void read_options(int argc, char **argv, run *r, files *f) {
+    settings *s = &r->settings;
+    decoder_config *c = &s->config;
+    int32_t stop_at = 0;
+    /* One of whole, real and text says where the value goes. */
     const struct {
         const char *name;
-        double *value, low, high;
-        bool whole;
+        int32_t *whole;
+        double *real;
         const char **text;
+        double low, high;
     } options[] = {
-        {"--dim", &dim, 1, 65536, true, NULL},
-        {"--hidden-dim", &hidden, 1, 65536, true, NULL},
-        {"--layers", &layers, 1, 65536, true, NULL},
-        {"--heads", &heads, 1, 65536, true, NULL},
-        {"--kv-heads", &kv_heads, 1, 65536, true, NULL},
-        {"--vocabulary", &vocabulary, 1, 65536, true, NULL},
-        {"--seq-len", &seq, 1, 65536, true, NULL},
-        {"--seed", &seed, 0, 4294967295.0, true, NULL},
-        {"--steps", &steps, 0, 1e9, true, NULL},
-        {"--batch", &batch, SHARDS, 65536, true, NULL},
-        {"--warmup", &warmup, 0, 1e9, true, NULL},
-        {"--every", &every, 1, 1e9, true, NULL},
-        {"--rate", &rate, 0, 1e3, false, NULL},
-        {"--decay", &decay, 0, 1e3, false, NULL},
-        {"--threads", &threads, 1, SHARDS, true, NULL},
-        {"--stop-at", &stop_at, 0, 1e9, true, NULL},
-        {"--rows", NULL, 0, 0, false, &rows},
-        {"--held-out", NULL, 0, 0, false, &held_out},
-        {"--checkpoint", NULL, 0, 0, false, &checkpoint},
-        {"--model", NULL, 0, 0, false, &model},
-        {"--log", NULL, 0, 0, false, &log},
+        {"--dim", &c->dim, NULL, NULL, 1, 65536},
+        {"--hidden-dim", &c->hidden_dim, NULL, NULL, 1, 65536},
+        {"--layers", &c->num_layers, NULL, NULL, 1, 65536},
+        {"--heads", &c->num_heads, NULL, NULL, 1, 65536},
+        {"--kv-heads", &c->num_kv_heads, NULL, NULL, 1, 65536},
+        {"--vocabulary", &c->vocab_size, NULL, NULL, 1, 65536},
+        {"--seq-len", &c->seq_len, NULL, NULL, 1, 65536},
+        {"--steps", &s->steps, NULL, NULL, 0, 1e9},
+        {"--stop-at", &stop_at, NULL, NULL, 0, 1e9},
+        {"--batch", &s->batch, NULL, NULL, SHARDS, 65536},
+        {"--warmup", &s->warmup, NULL, NULL, 0, 1e9},
+        {"--every", &s->every, NULL, NULL, 1, 1e9},
+        {"--threads", &r->threads, NULL, NULL, 1, SHARDS},
+        {"--seed", NULL, &s->seed, NULL, 0, 4294967295.0},
+        {"--rate", NULL, &s->rate, NULL, 0, 1e3},
+        {"--decay", NULL, &s->decay, NULL, 0, 1e3},
+        {"--emphasis", NULL, &s->emphasis, NULL, 0, 1e3},
+        {"--rows", NULL, NULL, &f->rows, 0, 0},
+        {"--held-out", NULL, NULL, &f->held_out, 0, 0},
+        {"--checkpoint", NULL, NULL, &f->checkpoint, 0, 0},
+        {"--model", NULL, NULL, &f->model, 0, 0},
+        {"--log", NULL, NULL, &f->log, 0, 0},
     };
     const size_t num_options = sizeof options / sizeof *options;
     for (int a = 1; a < argc; a += 2) {
@@ -413,61 +447,83 @@ int main(int argc, char **argv) {
             fail("there is no such option", argv[a]);
         if (a + 1 == argc)
             fail("a value is missing after", argv[a]);
-        if (options[o].text)
+        if (options[o].text) {
             *options[o].text = argv[a + 1];
+            continue;
+        }
+        const bool whole = options[o].whole || options[o].real == &s->seed;
+        const double value = number(argv[a], argv[a + 1], options[o].low, options[o].high, whole);
+        if (options[o].whole)
+            *options[o].whole = (int32_t)value;
         else
-            *options[o].value =
-                number(argv[a], argv[a + 1], options[o].low, options[o].high, options[o].whole);
+            *options[o].real = value;
     }
-    s->config =
-        (decoder_config){(int32_t)dim,      (int32_t)hidden,     (int32_t)layers, (int32_t)heads,
-                         (int32_t)kv_heads, (int32_t)vocabulary, (int32_t)seq};
-    s->seed = (uint32_t)seed;
-    s->steps = (int32_t)steps;
-    s->batch = (int32_t)batch;
-    s->warmup = (int32_t)warmup;
-    s->every = (int32_t)every;
-    s->rate = rate;
-    s->decay = decay;
-    r.threads = (int32_t)threads;
-    r.stop_at = (int32_t)stop_at;
-    const char *fault = decoder_config_fault(&s->config);
+    r->end = stop_at > 0 && stop_at < s->steps ? stop_at : s->steps;
+    const char *fault = decoder_config_fault(c);
     if (fault)
         fail(fault, NULL);
     if (s->batch % SHARDS != 0)
         fail("--batch must be even: two threads share it", NULL);
-    if (s->steps > 0 && !rows)
+    if (s->steps > 0 && !f->rows)
         fail("--rows FILE is missing", NULL);
+}
 
-    r.num_parameters = decoder_layout(&s->config, r.tensors);
-    r.parameters = room(r.num_parameters, sizeof(float));
-    r.mean = room(r.num_parameters, sizeof(float));
-    r.square = room(r.num_parameters, sizeof(float));
-    r.history = room((size_t)(s->steps / s->every), sizeof *r.history);
-    if (rows) {
-        r.rows = read_rows(rows, s->config.seq_len + 1, s->config.vocab_size, &r.num_rows);
-        if (r.num_rows < s->batch)
-            fail("fewer rows than a batch has", rows);
+static void prepare(run *r, const files *f) {
+    const settings *s = &r->settings;
+    const decoder_config *c = &s->config;
+    r->num_parameters = decoder_layout(c, r->tensors);
+    r->parameters = room(r->num_parameters, sizeof(float));
+    r->mean = room(r->num_parameters, sizeof(float));
+    r->square = room(r->num_parameters, sizeof(float));
+    r->history = room((size_t)(s->steps / s->every), sizeof *r->history);
+    if (f->rows) {
+        r->rows = read_rows(f->rows, c->seq_len + 1, c->vocab_size, &r->num_rows, &r->marked);
+        if (r->num_rows < s->batch)
+            fail("fewer rows than a batch has", f->rows);
     }
-    if (held_out)
-        r.held_out =
-            read_rows(held_out, s->config.seq_len + 1, s->config.vocab_size, &r.num_held_out);
+    if (f->held_out)
+        r->held_out = read_rows(f->held_out, c->seq_len + 1, c->vocab_size, &r->num_held_out, NULL);
     for (int32_t i = 0; i < SHARDS; i++) {
-        r.shards[i].run = &r;
-        r.shards[i].gradients = room(r.num_parameters, sizeof(float));
-        r.shards[i].decoder = decoder_f32_create(&s->config, s->batch / SHARDS);
-        if (!r.shards[i].decoder)
+        r->shards[i].run = r;
+        r->shards[i].gradients = room(r->num_parameters, sizeof(float));
+        r->shards[i].factors =
+            room((size_t)(s->batch / SHARDS) * (size_t)c->seq_len, sizeof(float));
+        r->shards[i].decoder = decoder_f32_create(c, s->batch / SHARDS);
+        if (!r->shards[i].decoder)
             fail("out of memory", NULL);
     }
-    decoder_initialize(&s->config, s->seed, r.parameters);
-    if (checkpoint && load_checkpoint(&r, checkpoint) && r.step > 0 && r.step < s->steps)
-        printf("train: going on from step %d\n", r.step);
+    decoder_initialize(c, (uint32_t)s->seed, r->parameters);
+    if (f->checkpoint && load_checkpoint(r, f->checkpoint) && r->step > 0 && r->step < r->end)
+        printf("train: going on from step %d\n", r->step);
+}
+
+int main(int argc, char **argv) {
+    static run r = {
+        .settings = {.config = {.dim = 64,
+                                .hidden_dim = 128,
+                                .num_layers = 2,
+                                .num_heads = 4,
+                                .num_kv_heads = 4,
+                                .seq_len = 64},
+                     .seed = 1,
+                     .steps = 1000,
+                     .batch = 16,
+                     .warmup = 200,
+                     .every = 50,
+                     .rate = 3e-3,
+                     .decay = 0.1,
+                     .emphasis = 5},
+        .threads = 1,
+    };
+    files f = {NULL, NULL, NULL, NULL, NULL};
+    read_options(argc, argv, &r, &f);
+    prepare(&r, &f);
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);
-    train(&r, checkpoint);
-    if (model)
-        write_model(&r, model);
-    if (log)
-        write_log(&r, log);
+    train(&r, f.checkpoint);
+    if (f.model)
+        write_model(&r, f.model);
+    if (f.log)
+        write_log(&r, f.log);
     return 0;
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 // ./build.sh train: makes the sentences, trains on them, brings the model into the form that ships and measures its heads.
 //
-//   node tools/train/train.mjs [--out FOLDER] [--measure] [--seed N] [--steps N] [--batch N] [--rate X] [--decay X]
-//                              [--dim N] [--hidden-dim N] [--layers N] [--heads N] [--threads N] [--again]
+//   node tools/train/train.mjs [--out FOLDER] [--work FOLDER] [--measure] [--again] [--seed N] [--steps N] [--batch N]
+//                              [--rate X] [--decay X] [--emphasis X] [--dim N] [--hidden-dim N] [--layers N] [--heads N] [--threads N]
 //
-// What is half done lies in build/train: a run that was stopped goes on from there.
+// What is half done lies in the work folder: a run that was stopped goes on from there, unless it is to begin --again.
 
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,19 +15,21 @@ import { parseArgs } from 'node:util';
 import { mulberry32 } from '../../web/lib/random.js';
 import { VOCABULARY, row } from '../../web/model/sentences.js';
 import { readFloat, readInt8, writeInt8 } from './checkpoint.mjs';
-import { measure, report } from './measure.mjs';
+import { measure, report, roles } from './measure.mjs';
 
-process.chdir(fileURLToPath(new URL('../..', import.meta.url)));
-
-const PROGRAMS = 'build/native/tools/train';
-const WORK = 'build/train';
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const PROGRAMS = path.join(ROOT, 'build/native/tools/train');
+const WORK = path.join(ROOT, 'build/train');
+const GRAMMAR = path.join(ROOT, 'web/model/sentences.js');
 const SEQ_LEN = 64;
 const HELD_OUT_ROWS = 96;
 // What shipped was made with these.
 const DEFAULTS = {
-  seed: 1, steps: 6000, batch: 24, rate: 3e-3, decay: 0.1,
+  seed: 1, steps: 2000, batch: 16, rate: 3e-3, decay: 0.1, emphasis: 5,
   dim: 64, 'hidden-dim': 128, layers: 2, heads: 4, threads: 2,
 };
+
+const WHOLE = new Set(Object.keys(DEFAULTS).filter((name) => !['rate', 'decay', 'emphasis'].includes(name)));
 
 function fail(sentence) {
   console.error(`train: ${sentence}`);
@@ -37,7 +39,7 @@ function fail(sentence) {
 function readOptions() {
   let values;
   try {
-    const options = { out: { type: 'string', default: WORK }, measure: { type: 'boolean' }, again: { type: 'boolean' } };
+    const options = { out: { type: 'string', default: WORK }, work: { type: 'string', default: WORK }, measure: { type: 'boolean' }, again: { type: 'boolean' } };
     for (const name of Object.keys(DEFAULTS)) options[name] = { type: 'string' };
     ({ values } = parseArgs({ options }));
   } catch (error) {
@@ -46,8 +48,8 @@ function readOptions() {
   for (const [name, normal] of Object.entries(DEFAULTS)) {
     const text = values[name];
     values[name] = text === undefined ? normal : Number(text);
-    if (!(values[name] >= 0) || (Number.isInteger(normal) && !Number.isInteger(values[name])))
-      fail(`--${name} must be a${Number.isInteger(normal) ? ' whole' : ''} number, not "${text}"`);
+    if (!(values[name] >= 0) || (WHOLE.has(name) && !Number.isInteger(values[name])))
+      fail(`--${name} must be a${WHOLE.has(name) ? ' whole' : ''} number, not "${text}"`);
   }
   return values;
 }
@@ -58,11 +60,16 @@ function write(file, data) {
   renameSync(`${file}.new`, file);
 }
 
-/** `count` rows of SEQ_LEN + 1 tokens, each followed by its target, from one seed. */
+const MARK = 0x8000; // of the words whose loss counts for more
+
+/** `count` rows of SEQ_LEN + 1 tokens, each followed by its target, from one seed; marked where a skill was needed. */
 export function rowsOf(count, seed, options) {
   const random = mulberry32(seed);
   const tokens = new Uint16Array(count * (SEQ_LEN + 1));
-  for (let r = 0; r < count; r++) tokens.set(row(random, SEQ_LEN + 1, options), r * (SEQ_LEN + 1));
+  for (let r = 0; r < count; r++) {
+    const made = row(random, SEQ_LEN + 1, options);
+    tokens.set(made.tokens.map((token, i) => (made.used[i] ? token | MARK : token)), r * (SEQ_LEN + 1));
+  }
   return tokens;
 }
 
@@ -78,10 +85,10 @@ function run(program, args) {
 
 // Only what a run depends on decides whether it can go on.
 async function train(o) {
-  mkdirSync(WORK, { recursive: true });
-  const file = (name) => path.join(WORK, name);
+  mkdirSync(o.work, { recursive: true });
+  const file = (name) => path.join(o.work, name);
   if (o.again) rmSync(file('checkpoint'), { force: true });
-  const made = JSON.stringify({ seed: o.seed, rows: o.steps * o.batch, seqLen: SEQ_LEN, vocabulary: VOCABULARY, grammar: readFileSync('web/model/sentences.js', 'utf8') });
+  const made = JSON.stringify({ seed: o.seed, rows: o.steps * o.batch, seqLen: SEQ_LEN, vocabulary: VOCABULARY, grammar: readFileSync(GRAMMAR, 'utf8') });
   if (!existsSync(file('rows.json')) || readFileSync(file('rows.json'), 'utf8') !== made) {
     console.log(`train: making ${o.steps * o.batch} rows of sentences`);
     rmSync(file('checkpoint'), { force: true });
@@ -92,7 +99,7 @@ async function train(o) {
   const status = await run(path.join(PROGRAMS, 'train'), [
     '--rows', file('rows'), '--held-out', file('held-out'), '--checkpoint', file('checkpoint'), '--model', file('float.bin'), '--log', file('training.tsv'),
     '--vocabulary', String(VOCABULARY.length), '--seq-len', String(SEQ_LEN), '--kv-heads', String(o.heads),
-    ...['seed', 'steps', 'batch', 'rate', 'decay', 'dim', 'hidden-dim', 'layers', 'heads', 'threads'].flatMap((name) => [`--${name}`, String(o[name])]),
+    ...['seed', 'steps', 'batch', 'rate', 'decay', 'emphasis', 'dim', 'hidden-dim', 'layers', 'heads', 'threads'].flatMap((name) => [`--${name}`, String(o[name])]),
   ]);
   if (status !== 0) process.exit(status ?? 1);
 
@@ -100,17 +107,20 @@ async function train(o) {
   const { config, parameters } = readFloat(readFileSync(file('float.bin')));
   write(path.join(o.out, 'model.bin'), writeInt8(config, parameters));
   write(path.join(o.out, 'vocabulary.json'), `${JSON.stringify(VOCABULARY)}\n`);
-  write(path.join(o.out, 'training.tsv'), readFileSync(file('training.tsv')));
-  const { seed, steps, batch, rate, decay } = o;
+  if (path.resolve(o.out) !== path.resolve(o.work)) write(path.join(o.out, 'training.tsv'), readFileSync(file('training.tsv')));
+  const { seed, steps, batch, rate, decay, emphasis } = o;
   const given = process.argv.slice(2).filter((argument) => argument !== '--again').join(' ');
-  write(path.join(o.out, 'training.json'), `${JSON.stringify({ command: `./build.sh train ${given}`.trim(), seed, steps, batch, rate, decay, config }, null, 2)}\n`);
+  write(path.join(o.out, 'training.json'), `${JSON.stringify({ command: `./build.sh train ${given}`.trim(), seed, steps, batch, rate, decay, emphasis, config }, null, 2)}\n`);
 }
 
 function measureIn(folder) {
-  const { config, parameters } = readInt8(readFileSync(path.join(folder, 'model.bin')));
+  const file = path.join(folder, 'model.bin');
+  if (!existsSync(file)) fail(`there is no ${file} to measure: train one first`);
+  const { config, parameters } = readInt8(readFileSync(file));
+  if (config.vocabSize !== VOCABULARY.length) fail(`${file} was trained on other words than the generator has now`);
   const program = path.join(PROGRAMS, 'probe');
   const table = measure({ program, config, parameters, progress: (done, all) => console.log(`train: measuring without head ${done + 1} of ${all}`) });
-  write(path.join(folder, 'heads.json'), `${JSON.stringify(table, null, 1)}\n`);
+  write(path.join(folder, 'heads.json'), `${JSON.stringify({ ...table, roles: roles(table) }, null, 1)}\n`);
   console.log(report(table));
 }
 

@@ -2,7 +2,7 @@
 // skills are needed and every use of one is written down.
 //
 //   agreement  The keys to the old cabinet [are] on the table .          the verb takes the number of its subject
-//   pronoun    Tom gave the twins [his] ball . They thanked [him] .      the pronoun takes gender and number of its antecedent
+//   pronoun    Tom gave Lily [his] ball . [She] was glad .               the pronoun takes gender and number of its antecedent
 //   neighbour  Lily bought bread , a needle and [thread] .               a fixed phrase is closed by its other half
 //   compound   Sam saw Rose in Hong [Kong] .                             the same in two words: the first alone says the second
 //   distant    Anna began : " ... " So spoke [Anna] .                    a name is taken up after what others did
@@ -15,9 +15,9 @@ const GROUPS = ['twins', 'boys', 'girls', 'children', 'neighbours', 'guests'];
 const NAMES = [...MALE, ...FEMALE];
 
 const PRONOUNS = {
-  he: { start: 'He', subject: 'he', object: 'him', possessive: 'his', was: 'was' },
-  she: { start: 'She', subject: 'she', object: 'her', possessive: 'her', was: 'was' },
-  they: { start: 'They', subject: 'they', object: 'them', possessive: 'their', was: 'were' },
+  he: { start: 'He', subject: 'he', possessive: 'his', was: 'was' },
+  she: { start: 'She', subject: 'she', possessive: 'her', was: 'was' },
+  they: { start: 'They', subject: 'they', possessive: 'their', was: 'were' },
 };
 
 // [singular, plural]
@@ -34,7 +34,8 @@ const LOOK = ['looks', 'look'];
 const STAND = ['stands', 'stand'];
 
 const GIFTS = ['ball', 'hat', 'kite', 'coat', 'ring', 'drum', 'pencil', 'bike'];
-// The giver's thing changes hands after the first verbs, the other's after the second.
+// A thing goes from the subject to the other after the first verbs, to the subject after the second; who has it then is
+// glad.
 const GIVE = ['gave', 'showed', 'sent', 'lent'];
 const TAKE = ['took', 'borrowed', 'stole', 'got'];
 // Who was so that it made the one do that to the other: the other after the first verbs, the one after the second.
@@ -68,12 +69,12 @@ export const VOCABULARY = [
   ...new Set([
     '<bos>', '.', ',', ':', '"', 'The', 'the', 'a', 'and', 'of', 'that', 'because', 'been', 'on', 'in', 'at',
     ...NAMES, ...GROUPS,
-    ...Object.values(PRONOUNS).flatMap(({ start, subject, object, possessive }) => [start, subject, object, possessive]),
+    ...Object.values(PRONOUNS).flatMap(({ start, subject, possessive }) => [start, subject, possessive]),
     ...NOUNS.flat(), ...PREPOSITIONS, ...ADJECTIVES, ...BE.flat(), ...HAVE, ...LOOK, ...STAND,
     ...GIFTS, ...GIVE, ...TAKE, 'from', ...BECAUSE_OBJECT, ...BECAUSE_SUBJECT, ...MOODS, ...MEET,
     ...PHRASES.flatMap(([, first, , second]) => [first, second]), ...BUY,
     ...PLACES.flatMap(([, first, second]) => [first, second]),
-    'said', 'thought', 'When', 'slept', 'sang', 'began', 'So', 'spoke', 'left', 'home', 'At', 'last', 'came', 'back',
+    'said', 'thought', 'Near', 'Behind', 'Beside', 'glad', 'When', 'slept', 'sang', 'began', 'So', 'spoke', 'left', 'home', 'At', 'last', 'came', 'back',
   ]),
 ];
 
@@ -142,31 +143,35 @@ function noun(draft, number) {
 
 // The keys to the cabinet [are] ...
 function agreement(draft, but) {
-  const intro = draft.random();
-  if (intro < 0.25) {
-    draft.sayName(someone(draft, but).name);
-    draft.say(draft.pick(['said', 'thought']), 'that');
-  }
-  draft.the(intro >= 0.25);
   const number = draft.below(2);
-  const source = noun(draft, number);
   const verb = draft.pick([...BE, ...BE, HAVE, LOOK, STAND]);
   const distractors = [];
+  const distract = (position, other) => distractors.push({ position, word: verb[other] });
+  const intro = draft.random();
+  if (intro < 0.35) {
+    const one = someone(draft, but, ['he', 'she', 'they']);
+    distract(sayPerson(draft, one, true), one.kind === 'they' ? 1 : 0);
+    draft.say(draft.pick(['said', 'thought']), 'that');
+  } else if (intro < 0.6) {
+    const other = draft.chance(0.65) ? 1 - number : number;
+    draft.say(draft.pick(['Near', 'Behind', 'Beside']), 'the');
+    distract(noun(draft, other), other);
+    draft.say(',');
+  }
+  draft.the(intro >= 0.6);
+  const source = noun(draft, number);
   const share = draft.random();
   const modifiers = share < 0.1 ? 0 : share < 0.6 ? 1 : share < 0.9 ? 2 : 3;
   for (let m = 0; m < modifiers; m++) {
     const other = draft.chance(0.65) ? 1 - number : number;
-    let position;
     if (draft.chance(0.75)) {
       draft.say(draft.pick(PREPOSITIONS), 'the');
-      position = noun(draft, other);
+      distract(noun(draft, other), other);
     } else {
       draft.say('that');
-      if (other === 0) position = draft.sayName(someone(draft, but).name);
-      else position = draft.say('the', draft.pick(GROUPS));
+      distract(sayPerson(draft, someone(draft, but, other === 0 ? ['he', 'she'] : ['they'])), other);
       draft.say(draft.pick(['found', 'bought']));
     }
-    distractors.push({ position, word: verb[other] });
   }
   draft.use('agreement', source, distractors, verb[number], verb);
   if (verb === HAVE) draft.say('been', draft.pick(ADJECTIVES));
@@ -176,6 +181,13 @@ function agreement(draft, but) {
     noun(draft, draft.below(2));
   }
   draft.say('.');
+}
+
+// near the door
+function where(draft) {
+  if (draft.chance(0.6)) return;
+  draft.say(draft.pick(['near', 'behind', 'beside']), 'the');
+  noun(draft, draft.below(2));
 }
 
 function usePronoun(draft, form, antecedent, other) {
@@ -192,14 +204,16 @@ function twoPeople(draft, but) {
   return [one, someone(draft, [...but, one.name], others)];
 }
 
-// Tom gave the twins [his] ball . They thanked [him] .     Tom praised the twins because [they] were kind .
+// Tom gave the twins [his] ball . [They] were glad .     Tom praised the twins because [they] were kind .
 function pronoun(draft, but) {
   const [one, other] = twoPeople(draft, but);
   one.position = sayPerson(draft, one, true);
-  if (draft.chance(0.4)) {
+  const because = draft.chance(0.4);
+  if (because) {
     const subject = draft.chance(0.5);
     draft.say(draft.pick(subject ? BECAUSE_SUBJECT : BECAUSE_OBJECT));
     other.position = sayPerson(draft, other);
+    where(draft);
     draft.say('because');
     const [antecedent, left] = subject ? [one, other] : [other, one];
     usePronoun(draft, 'subject', antecedent, left);
@@ -208,16 +222,19 @@ function pronoun(draft, but) {
   }
   const gives = draft.chance(0.5);
   draft.say(draft.pick(gives ? GIVE : TAKE));
-  if (!gives) draft.say('from');
-  other.position = sayPerson(draft, other);
-  const [antecedent, left] = gives ? [one, other] : [other, one];
-  usePronoun(draft, 'possessive', antecedent, left);
-  draft.say(draft.pick(GIFTS), '.');
-  if (one.kind === other.kind || draft.chance(0.4)) return;
-  const [again, object] = draft.chance(0.5) ? [one, other] : [other, one];
-  draft.say(PRONOUNS[again.kind].start, draft.pick(MEET));
-  usePronoun(draft, 'object', object, again);
+  if (gives) {
+    other.position = sayPerson(draft, other);
+    usePronoun(draft, 'possessive', one, other);
+    draft.say(draft.pick(GIFTS));
+  } else {
+    draft.say('a', draft.pick(GIFTS), 'from');
+    other.position = sayPerson(draft, other);
+  }
+  where(draft);
   draft.say('.');
+  const [has, lacks] = gives ? [other, one] : [one, other];
+  usePronoun(draft, 'start', has, lacks);
+  draft.say(PRONOUNS[has.kind].was, 'glad', '.');
 }
 
 // bread , a needle and [thread]
@@ -276,13 +293,13 @@ function meeting(draft, but) {
   draft.say('.');
 }
 
-const INNER = [agreement, pronoun, neighbour, meeting];
+const INNER = [agreement, pronoun, neighbour, meeting, meeting, meeting];
 const MAX_WORDS = 47; // longer ones are drawn anew
 
 // Anna began : " ... " So spoke [Anna] .     Anna left home . ... At last [Anna] came back .
 function distant(draft) {
   const { name } = someone(draft, []);
-  if (draft.chance(0.4)) {
+  if (draft.chance(0.5)) {
     draft.say('When');
     draft.sayName(someone(draft, [name]).name);
     draft.say(draft.pick(['slept', 'sang']), ',');
@@ -294,7 +311,7 @@ function distant(draft) {
   do {
     draft.pick(INNER)(draft, [name]);
     names = new Set(draft.people.map((person) => person.name)).size;
-  } while (names < 3 || (draft.words.length < MAX_WORDS - 20 && draft.chance(0.5)));
+  } while (names < 3 || (draft.words.length < MAX_WORDS - 20 && draft.chance(0.4)));
   draft.say(...(speaks ? ['"', 'So', 'spoke'] : ['At', 'last']));
   const others = draft.people.filter((person) => person.name !== name).map((person) => ({ position: person.position, word: person.name }));
   draft.use('distant', source, others, name, NAMES);
@@ -302,7 +319,7 @@ function distant(draft) {
 }
 
 const MAKERS = { agreement, pronoun, neighbour, meeting, distant };
-const SHARES = [['agreement', 0.28], ['pronoun', 0.27], ['neighbour', 0.17], ['meeting', 0.05], ['distant', 0.23]];
+const SHARES = [['agreement', 0.27], ['pronoun', 0.26], ['neighbour', 0.14], ['meeting', 0.05], ['distant', 0.28]];
 
 function draw(random, kind) {
   const draft = new Draft(random);
@@ -334,9 +351,18 @@ export function sentence(random, { heldOut = false, kind } = {}) {
   }
 }
 
-/** What the model is trained on: <bos>, then sentences (with their options) until `length` tokens are full; the last one may be cut. */
+/**
+ * What the model is trained on: { tokens, used }. tokens are <bos>, then sentences (with their options) until `length`
+ * is full; the last one may be cut. used says of each token whether a skill was needed for it.
+ */
 export function row(random, length, options) {
   const tokens = [0];
-  while (tokens.length < length) tokens.push(...tokensOf(sentence(random, options).words));
-  return tokens.slice(0, length);
+  const used = [false];
+  while (tokens.length < length) {
+    const { words, uses } = sentence(random, options);
+    const positions = new Set(uses.map(({ position }) => position));
+    tokens.push(...tokensOf(words));
+    used.push(...words.map((_, position) => positions.has(position)));
+  }
+  return { tokens: tokens.slice(0, length), used: used.slice(0, length) };
 }

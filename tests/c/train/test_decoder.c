@@ -62,6 +62,15 @@ static double loss_of(problem *p) {
     return decoder_f64_loss(p->decoder, p->parameters, ROWS, LENGTH, p->tokens);
 }
 
+/* Gradients of the loss, all of whose terms count alike. */
+static void gradients_of(problem *p) {
+    double ones[ROWS * LENGTH];
+    for (int i = 0; i < ROWS * LENGTH; i++)
+        ones[i] = 1;
+    loss_of(p);
+    decoder_f64_backward(p->decoder, p->parameters, ones, p->gradients);
+}
+
 /* Central differences of step h are wrong by h^2 / 6 times the third derivative, here below 1e3, and by
  * the rounding of two losses of about 20, over h. */
 static void check_gradients(problem *p) {
@@ -82,8 +91,7 @@ static void check_gradients(problem *p) {
 TEST(gradients_are_those_of_finite_differences) {
     for (int c = 0; c < NUM_CONFIGS; c++) {
         problem p = problem_make(CONFIGS + c, 7 + (uint32_t)c);
-        loss_of(&p);
-        decoder_f64_backward(p.decoder, p.parameters, 1, p.gradients);
+        gradients_of(&p);
         check_gradients(&p);
         problem_free(&p);
     }
@@ -94,7 +102,7 @@ TEST(gradients_with_a_silenced_head_are_those_of_finite_differences) {
     bool silenced[6] = {[1] = true, [5] = true};
     decoder_f64_silence(p.decoder, silenced);
     const double loss = loss_of(&p);
-    decoder_f64_backward(p.decoder, p.parameters, 1, p.gradients);
+    gradients_of(&p);
     check_gradients(&p);
     decoder_f64_silence(p.decoder, NULL);
     CHECK(loss_of(&p) != loss);
@@ -117,18 +125,33 @@ TEST(silencing_a_head_is_zeroing_its_columns_of_wo) {
     problem_free(&p);
 }
 
-TEST(backward_adds_what_its_factor_says) {
+/* Gradients with factors 0.25 and 0.75 on the two halves of the targets, added up. */
+TEST(backward_adds_each_target_times_its_factor) {
     problem p = problem_make(CONFIGS + 1, 5);
-    double *twice = room(p.count, sizeof(double));
-    loss_of(&p);
-    decoder_f64_backward(p.decoder, p.parameters, 1, p.gradients);
-    for (int i = 0; i < 2; i++) {
+    double *sum = room(p.count, sizeof(double));
+    gradients_of(&p);
+    for (int half = 0; half < 2; half++) {
+        double factors[ROWS * LENGTH];
+        for (int i = 0; i < ROWS * LENGTH; i++)
+            factors[i] = i % 2 == half ? 0.25 : 0.75;
         loss_of(&p);
-        decoder_f64_backward(p.decoder, p.parameters, 0.25, twice);
+        decoder_f64_backward(p.decoder, p.parameters, factors, sum);
     }
     for (size_t i = 0; i < p.count; i++)
-        CHECK_NEAR(twice[i], 0.5 * p.gradients[i], 1e-13);
-    free(twice);
+        CHECK_NEAR(sum[i], p.gradients[i], 1e-13);
+
+    /* One target alone is that row cut after it. */
+    double *alone = room(p.count, sizeof(double)), only[ROWS * LENGTH] = {[1] = 1},
+           *cut = p.gradients;
+    loss_of(&p);
+    decoder_f64_backward(p.decoder, p.parameters, only, alone);
+    memset(cut, 0, p.count * sizeof(double));
+    decoder_f64_loss(p.decoder, p.parameters, 1, 2, p.tokens);
+    decoder_f64_backward(p.decoder, p.parameters, only, cut);
+    for (size_t i = 0; i < p.count; i++)
+        CHECK_NEAR(alone[i], cut[i], 1e-13);
+    free(sum);
+    free(alone);
     problem_free(&p);
 }
 
@@ -139,9 +162,12 @@ TEST(float32_agrees_with_float64) {
         decoder_f32 *single = decoder_f32_create(&p.config, ROWS);
         float *gradients = room(p.count, sizeof(float));
         const double loss = loss_of(&p);
-        decoder_f64_backward(p.decoder, p.parameters, 1, p.gradients);
+        gradients_of(&p);
+        float ones[ROWS * LENGTH];
+        for (int i = 0; i < ROWS * LENGTH; i++)
+            ones[i] = 1;
         CHECK_NEAR(decoder_f32_loss(single, p.initial, ROWS, LENGTH, p.tokens), loss, 2e-5);
-        decoder_f32_backward(single, p.initial, 1, gradients);
+        decoder_f32_backward(single, p.initial, ones, gradients);
         for (size_t i = 0; i < p.count; i++) {
             check_case("parameter %zu of problem %d", i, c);
             CHECK_NEAR(gradients[i], p.gradients[i], 2e-5);
@@ -203,7 +229,7 @@ int main(void) {
     RUN(gradients_are_those_of_finite_differences);
     RUN(gradients_with_a_silenced_head_are_those_of_finite_differences);
     RUN(silencing_a_head_is_zeroing_its_columns_of_wo);
-    RUN(backward_adds_what_its_factor_says);
+    RUN(backward_adds_each_target_times_its_factor);
     RUN(float32_agrees_with_float64);
     RUN(watched_weights_are_causal_and_sum_to_one);
     RUN(logits_do_not_know_what_follows);
