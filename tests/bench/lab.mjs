@@ -1,6 +1,7 @@
 // Everything that rows are measured with, opened once per process or page.
 
 import { Attention } from '../../web/lib/index.js';
+import { parallelGain } from './parallel.mjs';
 import { peak, read } from './peak.mjs';
 import { loadOrt } from './peers/ort.mjs';
 import { loadTfjs } from './peers/tfjs.mjs';
@@ -23,7 +24,7 @@ function engineRoom(say) {
   };
 }
 
-/** { variants, engine(variant, threads), threads, reference, peaks, read(bytes), ort, tfjs() } */
+/** { variants, engine(variant, threads), threads, parallelGain(variant), reference, peaks, read(bytes), ort, tfjs() } */
 export async function openLab({ variants, say }) {
   const engine = engineRoom(say);
   const fast = variants.filter((variant) => variant !== 'scalar');
@@ -35,6 +36,7 @@ export async function openLab({ variants, say }) {
     variants,
     engine,
     threads: THREADS,
+    parallelGain: (variant) => parallelGain(variant, THREADS),
     reference: (await engine('simd')) ?? (await engine('scalar')),
     peaks,
     async read(bytes) {

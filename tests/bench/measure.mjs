@@ -70,7 +70,7 @@ function judge(value, { atLeast, atMost }) {
   return { value, atLeast, atMost, met };
 }
 
-function compare(row, times, { variant, flops, bestPeer, lab }) {
+async function compare(row, times, { variant, flops, bestPeer, lab }) {
   const mine = times.get(variant);
   const target = (what, limits) => (typeof limits?.[what] === 'object' ? limits[what][variant] : limits?.[what]);
   const comparisons = {};
@@ -87,7 +87,10 @@ function compare(row, times, { variant, flops, bestPeer, lab }) {
   }
   if (times.has(`${variant} full`)) against('cost', perRound(mine, times.get(`${variant} full`)));
   const threaded = times.get(`${variant} × ${lab.threads}`);
-  if (threaded) against('threads', perRound(mine, threaded));
+  if (threaded) {
+    against('threads', perRound(mine, threaded));
+    against('ceiling', await lab.parallelGain(variant));
+  }
   return comparisons;
 }
 
@@ -109,7 +112,7 @@ export async function measureRow(row, lab, settings) {
     const bestPeer = onnx.sort((a, b) => contenders[a].seconds.median - contenders[b].seconds.median)[0] ?? null;
     const comparisons = {};
     for (const { name, variant } of admitted)
-      if (name === variant) comparisons[variant] = compare(row, times, { variant, flops, bestPeer, lab });
+      if (name === variant) comparisons[variant] = await compare(row, times, { variant, flops, bestPeer, lab });
     return {
       name: row.name,
       title: row.title,

@@ -1,7 +1,7 @@
 // Results as a table: for a terminal, and in Markdown for the README.
 
-// `at peak`: the ratio if we ran at the register-only peak (one query: if we only read), softmax and copies for nothing. What is
-// wanted beyond it cannot be had.
+// `at peak`: the ratio if we ran at the register-only peak (one query: if we only read; threads: what two gain on that loop), softmax and
+// copies for nothing. What is wanted beyond it cannot be had.
 const HEAD = ['work (batch 1, float32)', 'build', 'ms', 'GFLOP/s', 'of peak', 'against', 'ms', 'ratio [quartiles]', 'wanted', 'at peak', ''];
 const RIGHT = [false, false, true, true, true, false, true, true, true, true, false];
 
