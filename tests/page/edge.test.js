@@ -26,7 +26,7 @@ test('no engine: one sentence says so, and what to do', async () => {
   const page = await browser.open({ wait: false });
   await page.context().route('**/*.wasm', (route) => route.abort());
   await page.reload();
-  const problem = page.locator('.problem', { hasText: 'The engine could not start' });
+  const problem = page.locator('.intro .problem', { hasText: 'The engine could not start' });
   await problem.waitFor();
   assert.match(await problem.innerText(), /Reload the page/);
   await page.context().close();

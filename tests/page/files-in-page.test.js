@@ -127,6 +127,25 @@ test('a batch of queries, keys and values: another element without opening the f
   await closed(page);
 });
 
+test('axes are read in words before they are shown: heads before tokens unless the file says otherwise', async () => {
+  const page = await browser.open();
+  const shape = [1, 6, 5, 2];
+  const file = Object.fromEntries(['q', 'k', 'v'].map((name, at) => [name, npy(tensors(6, 5, 2, at + 1)[name], shape)]));
+  await give(page, { 'a.npz': npz(file) });
+  const reads = page.locator('dialog .hint[role=status]');
+  assert.equal(await reads.innerText(), 'q is read as 5 tokens in 6 heads of size 2.');
+  await page.getByLabel('Order of axes').selectOption('tokens-first');
+  assert.equal(await reads.innerText(), 'q is read as 6 tokens in 5 heads of size 2.');
+  await page.getByLabel('Order of axes').selectOption('heads-first');
+  await press(page, 'Show');
+  assert.equal(await page.locator('.head').count(), 6);
+  assert.equal((await page.locator('.readout').innerText()).replace(/\s+/g, ' ').replace(/ weight.*/, ''), 'query 1 → key 1', 'a token without a name is its place');
+  // With six tokens by name, the same shape is tokens first.
+  await give(page, { 'a.npz': npz(file), 't.json': json({ tokens: ['a', 'b', 'c', 'd', 'e', 'f'] }) });
+  assert.equal(await reads.innerText(), 'q is read as 6 tokens in 5 heads of size 2.');
+  await closed(page);
+});
+
 test('broken files: a plain message, and the page goes on as it was', async () => {
   const page = await browser.open();
   const good = npy([1, 2, 3, 4], [2, 2]);

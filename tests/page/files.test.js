@@ -112,8 +112,13 @@ test('opened tensors: named q, k, v of two, three and four axes, and heads folde
   assert.deepEqual([two.q.shape, two.k.shape, two.v.shape], [[1, 2, 1, 2], [1, 2, 2, 2], [1, 2, 2, 1]]);
   assert.deepEqual([...two.k.data], [1, 2, 5, 6, 3, 4, 7, 8]);
   assert.deepEqual(two.keyTokens, ['x', 'y']);
-  const four = await use(attn, { 'q.npy': npy(numbers(16), [2, 4, 1, 2]), 'k.npy': npy(numbers(16), [2, 4, 1, 2]), 'v.npy': npy(numbers(16), [2, 4, 1, 2]) }, { index: 1 });
-  assert.deepEqual(four.q.shape, [1, 1, 4, 2], 'tokens first, as the second axis is longer than the third');
+  const file = (...shape) => Object.fromEntries(['q', 'k', 'v'].map((name) => [`${name}.npy`, npy(numbers(shape.reduce((a, b) => a * b)), shape)]));
+  const four = await use(attn, file(2, 4, 1, 2), { index: 1 });
+  assert.deepEqual(four.q.shape, [1, 4, 1, 2], 'heads first, as PyTorch has them');
+  const named = await use(attn, { ...file(2, 4, 1, 2), 't.json': json({ tokens: ['a', 'b', 'c', 'd'] }) });
+  assert.deepEqual(named.q.shape, [1, 1, 4, 2], 'four tokens are known by name');
+  const many = await use(attn, file(1, 65, 2, 1));
+  assert.deepEqual(many.q.shape, [1, 2, 65, 1], 'no model has 65 heads of two tokens');
   assert.deepEqual([...four.q.data], numbers(16).slice(8));
   attn.dispose();
 });

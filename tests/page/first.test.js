@@ -176,6 +176,22 @@ for (const [width, height] of [[1440, 900], [390, 844], [320, 640]]) {
   });
 }
 
+for (const width of [1440, 768, 390]) {
+  test(`at ${width} pixels every example fits, with everything unfolded`, async () => {
+    const page = await browser.open({ viewport: { width, height: 900 } });
+    const chips = page.locator('.presets .chip:visible');
+    for (let at = 0; at < await chips.count(); at += 1) {
+      const name = await chips.nth(at).innerText();
+      if (/4,096/.test(name)) continue;
+      await after(page, () => chips.nth(at).click());
+      await page.evaluate(() => document.querySelectorAll('details').forEach((details) => { details.open = true; }));
+      await page.waitForTimeout(50);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), name);
+    }
+    await page.context().close();
+  });
+}
+
 test('hundreds of tokens', async () => {
   const page = await browser.open();
   const text = Array.from({ length: 300 }, (_, i) => `w${i % 90}`).join(' ');

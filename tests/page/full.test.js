@@ -204,6 +204,7 @@ test('presets: every one draws something true to its words', async () => {
   await press(page, 'Textbook');
   assert.match(await page.locator('.textbook').innerText(), /o1 = 0\.6524979187478941\s+o2 = 0\.852497918747894/);
   assert.match(await page.locator('.readout').innerText(), /query query 1\s+→\s+key key 2\s+weight 0\.525/);
+  assert.match(await page.locator('.head-stat').innerText(), /^largest 52 % · 1\.00 bits$/, 'a query is at no place among two keys');
   await press(page, 'GPT or BERT');
   const tokens = 'The bank by the river raised its rates , said the bank .'.split(' ');
   const scores = headScores('same', tokens, 4);
@@ -296,6 +297,8 @@ test('the lesson drives the real controls, step by step, and can be left', async
   for (let step = 0; step < 7; step += 1) {
     names.push(await page.locator('.lesson h1').innerText());
     assert.equal(await page.locator('.lesson math').count(), 1);
+    // Two letters in one <mi> are a word, and drawn upright: "if".
+    for (const letters of await page.locator('.lesson mi').allTextContents()) assert.equal([...letters].length, 1, letters);
     if (step === 2) {
       await press(page, 'without dividing');
       assert.equal(await page.getByLabel('Divide scores by √d').isChecked(), false);

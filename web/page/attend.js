@@ -185,7 +185,7 @@ export function attendWeights(attn, { weights, tokens, keyTokens, rollout }) {
 function statistics(attn, { weights, scores, heads, n, m }, ids) {
   return Array.from({ length: heads }, (_, head) => {
     const base = head * n * m;
-    const tally = new Tally(attn, { m, ids });
+    const tally = new Tally(attn, { n, m, ids });
     tally.add(weights.data.subarray(base, base + n * m), 0, n, { visible: (i, j) => !scores || scores.data[base + i * m + j] !== -Infinity });
     return tally.finish();
   });

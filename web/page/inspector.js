@@ -6,6 +6,7 @@ import { h, tokenText } from './dom.js';
 import { block, frac, k, mi, mn, mo, mtext, q, row, sqrt, sub, sum, sup, v } from './math.js';
 import { format } from './scales.js';
 import { t } from './strings.js';
+import { placeAfter } from './tokens.js';
 
 export class Inspector {
   #body = h('div', { class: 'inspector-body' });
@@ -59,7 +60,8 @@ export class Inspector {
         vector(t.inspector.vectorV, terms.value, 'is-value'),
         vector(t.inspector.vectorPart(format(at.weight, 3)), terms.part),
         vector(t.inspector.vectorO, terms.output)]),
-      result.decoded && term(t.inspector.words, this.#words(result, terms)));
+      result.decoded && term(t.inspector.words, [this.#words(result, terms),
+        result.words.length > result.dv && h('p', { class: 'term-what' }, t.inspector.wordsOverlap(result.words.length, result.dv))]));
     const table = h('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': t.inspector.tableLabel },
       h('table', { class: 'terms-table' },
         h('caption', {}, t.inspector.tableCaption(result.tokens[i], i, terms.keys.length, result.m)),
@@ -111,7 +113,7 @@ export class Inspector {
 }
 
 export function named(token, index, role) {
-  return h('b', { class: `is-${role}` }, tokenText(token ?? ''), h('sub', {}, String(index + 1)));
+  return h('b', { class: `is-${role}` }, tokenText(token ?? ''), h('sub', {}, placeAfter(token ?? '', index).trim()));
 }
 
 function term(words, ...content) {

@@ -35,7 +35,7 @@ export async function attendLarge(attn, job, chosen, breathe) {
   let weights = null;
   let milliseconds = 0;
   for (let head = 0; head < heads; head += 1) {
-    const tally = new Tally(attn, { m, ids: extra.ids });
+    const tally = new Tally(attn, { n, m, ids: extra.ids });
     const thumb = { data: new Float32Array(THUMB * THUMB).fill(-1), rows: Math.min(THUMB, n), cols: Math.min(THUMB, m) };
     const matrix = head === stage ? new Matrix(n, m) : null;
     await headBlocks(attn, base, head, 'weights', (done) => breathe(head + done, heads), (block, found, from, to, took) => {

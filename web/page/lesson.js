@@ -1,7 +1,7 @@
 // Seven steps that drive the real controls: plain words first, the formula beside them, something to try.
 
 import { h } from './dom.js';
-import { block, frac, k, mi, mn, mo, mtext, q, row, sqrt, sub, sum, sup, v } from './math.js';
+import { block, both, frac, k, mi, mn, mo, mtext, q, row, sqrt, sub, sum, sup, v } from './math.js';
 import { defaults } from './state.js';
 import { t } from './strings.js';
 
@@ -17,23 +17,23 @@ const steps = [
     state: { head: 1, stage: 'weights', mask: none, query: 8, key: 1 }, tries: [{ query: 1 }, { query: 5 }],
   },
   {
-    formula: () => block(sub(mi('s'), mi('ij')), mo('='), q(i()), mo('·'), k(j()), mo('='), sum(mi('f')), sub(mi('q'), mi('if')), sub(mi('k'), mi('jf'))),
+    formula: () => block(sub(mi('s'), both('i', 'j')), mo('='), q(i()), mo('·'), k(j()), mo('='), sum(mi('f')), sub(mi('q'), both('i', 'f')), sub(mi('k'), both('j', 'f'))),
     state: { head: 1, stage: 'dots', mask: none, query: 8, key: 1 }, tries: [{ key: 1 }, { key: 3 }],
   },
   {
-    formula: () => block(sub(mi('s'), mi('ij')), mo('='), frac(row(q(i()), mo('·'), k(j())), sqrt(mi('d')))),
+    formula: () => block(sub(mi('s'), both('i', 'j')), mo('='), frac(row(q(i()), mo('·'), k(j())), sqrt(mi('d')))),
     state: { head: 1, stage: 'weights', mask: none, scaled: true, query: 8, key: 1 }, tries: [{ scaled: false, stage: 'weights' }, { scaled: true, stage: 'weights' }],
   },
   {
-    formula: () => block(sub(mi('s'), mi('ij')), mo('='), mo('−'), mn('∞'), mtext(` ${t.lesson.if} `), mi('j'), mo('>'), mi('i')),
+    formula: () => block(sub(mi('s'), both('i', 'j')), mo('='), mo('−'), mn('∞'), mtext(` ${t.lesson.if} `), mi('j'), mo('>'), mi('i')),
     state: { head: 1, stage: 'scores', mask: causal, query: 8, key: 1 }, tries: [{ mask: none }, { mask: causal }],
   },
   {
-    formula: () => block(sub(mi('a'), mi('ij')), mo('='), frac(sup(mi('e'), sub(mi('s'), mi('ij'))), row(sum(mi('m')), sup(mi('e'), sub(mi('s'), mi('im')))))),
+    formula: () => block(sub(mi('a'), both('i', 'j')), mo('='), frac(sup(mi('e'), sub(mi('s'), both('i', 'j'))), row(sum(mi('m')), sup(mi('e'), sub(mi('s'), both('i', 'm')))))),
     state: { head: 1, stage: 'weights', mask: causal, query: 8, key: 1 }, tries: [{ temperature: 3 }, { temperature: 0.3 }, { temperature: 1 }],
   },
   {
-    formula: () => block(sub(mi('o'), i()), mo('='), sum(j()), sub(mi('a'), mi('ij')), v(j())),
+    formula: () => block(sub(mi('o'), i()), mo('='), sum(j()), sub(mi('a'), both('i', 'j')), v(j())),
     state: { head: 2, stage: 'weights', mask: causal, query: 8, key: 2, byColumn: false }, tries: [{ head: 2 }, { head: 1 }],
   },
   {

@@ -25,7 +25,7 @@ import { TableView } from './tableview.js';
 import { Tables } from './tables.js';
 import { TextbookPanel } from './textbook.js';
 import { createTheme } from './theme.js';
-import { MAX_TOKENS, tokenize } from './tokens.js';
+import { MAX_TOKENS, placeAfter, placed, tokenize } from './tokens.js';
 
 /** Longer links are not put in the address bar; some browsers cut them. */
 const MAX_LINK = 2000;
@@ -51,6 +51,8 @@ const textBox = h('div', { class: 'text-box' },
   h('label', { class: 'text-label', for: 'text' }, t.textLabel), text, h('p', { class: 'hint', id: 'text-hint' }, t.textHint));
 const textProblem = h('p', { class: 'problem', id: 'text-problem', role: 'status' });
 const problem = h('p', { class: 'problem', role: 'alert' });
+/** The same while there is no picture yet: then it must stand where the picture would. */
+const failure = h('p', { class: 'problem failure', role: 'alert' });
 const notice = h('p', { class: 'notice', role: 'status' });
 const caption = h('p', { class: 'caption' });
 const timing = h('p', { class: 'timing' });
@@ -153,7 +155,7 @@ document.body.append(
     tables.element),
   h('footer', { class: 'bottom' }, h('p', {}, t.footer, manual && [' ', h('a', { href: manual }, t.manual)])),
   openDialog.dialog, announcer.element);
-intro.append(heroBox, notice, lesson.element, textBox, textProblem, sentence.element, caption);
+intro.append(heroBox, failure, notice, lesson.element, textBox, textProblem, sentence.element, caption);
 text.value = store.get().text;
 
 // what the visitor does
@@ -357,7 +359,9 @@ function frame(state) {
   controls.update(state);
   textProblem.textContent = state.textProblem ?? '';
   notice.textContent = state.notice ?? '';
-  problem.textContent = state.engine.state === 'failed' ? t.engineFailed(state.engine.message) : state.problem ?? '';
+  const message = state.engine.state === 'failed' ? t.engineFailed(state.engine.message) : state.problem ?? '';
+  problem.textContent = state.result ? message : '';
+  failure.textContent = state.result ? '' : message;
   progress.hidden = state.progress === null;
   bar.value = state.progress ?? 0;
   progress.firstElementChild.textContent = state.progress === null ? '' : t.progress(state.progress);
@@ -408,14 +412,15 @@ function showRow(state) {
 }
 
 function captionOf(result, chosen, weights, head, byColumn) {
-  const word = (token, index, role) => h('b', { class: `is-${role}` }, tokenText(token), h('sub', {}, String(index + 1)));
+  const word = (token, index, role) => h('b', { class: `is-${role}` }, tokenText(token), h('sub', {}, placeAfter(token, index).trim()));
   const [own, others] = byColumn ? [result.keyTokens, result.tokens] : [result.tokens, result.keyTokens];
-  const order = [...weights.keys()].sort((a, b) => weights[b] - weights[a]);
   const lead = [h('span', { class: 'caption-head' }, `${t.headName(head + 1)}. `), word(own[chosen], chosen, byColumn ? 'key' : 'query')];
-  const named = order.filter((index) => weights[index] >= 0.05).slice(0, 3);
+  // No more than 20 weights can be this large: only they are sorted.
+  const named = [...weights.keys()].filter((index) => weights[index] >= 0.05).sort((a, b) => weights[b] - weights[a]).slice(0, 3);
+  const seen = weights.reduce((count, weight) => count + (weight > 0 ? 1 : 0), 0);
   if (byColumn && named.length === 0) return [...lead, ` ${t.captionNobody}`];
-  if (!(weights[order[0]] > 0)) return [...lead, ` ${t.captionNothingRest}`];
-  if (named.length === 0) return [...lead, ` ${t.captionLooks} ${t.captionEven(order.filter((index) => weights[index] > 0).length)}.`];
+  if (seen === 0) return [...lead, ` ${t.captionNothingRest}`];
+  if (named.length === 0) return [...lead, ` ${t.captionLooks} ${t.captionEven(seen)}.`];
   return [...lead, ` ${byColumn ? t.captionLookedAt : t.captionLooks} `, ...named.flatMap((index, at) => [
     at === 0 ? '' : at === named.length - 1 ? ` ${t.and} ` : ', ', word(others[index], index, byColumn ? 'query' : 'key'), ` (${percent(weights[index])})`,
   ]), '.'];
@@ -430,7 +435,7 @@ function announce({ result, head, query, key, byColumn }) {
   const [row, col] = byColumn ? [best, key] : [query, best];
   announcer.say(t.announceResult({
     head: t.headName(head + 1), name: t.kinds[result.kinds[head]].name, entropy: result.stats[head].entropy, byColumn,
-    query: `${result.tokens[row]} ${row + 1}`, key: `${result.keyTokens[col]} ${col + 1}`, weight: weight(best),
+    query: placed(result.tokens[row], row), key: placed(result.keyTokens[col], col), weight: weight(best),
   }));
 }
 

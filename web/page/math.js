@@ -7,6 +7,8 @@ export const mn = (number) => math('mn', {}, String(number));
 export const mo = (sign) => math('mo', {}, sign);
 export const mtext = (words) => math('mtext', {}, words);
 export const row = (...children) => math('mrow', {}, ...children);
+/** Two letters that stand for two numbers: <mi>ij</mi> would be a word, and upright. */
+export const both = (first, second) => row(mi(first), mi(second));
 export const sub = (base, index) => math('msub', {}, base, index);
 export const sup = (base, power) => math('msup', {}, base, power);
 export const frac = (top, bottom) => math('mfrac', {}, top, bottom);

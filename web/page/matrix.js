@@ -3,6 +3,7 @@
 
 import { h, tokenText } from './dom.js';
 import { paint } from './heatmap.js';
+import { placeAfter } from './tokens.js';
 
 const MAX_ZOOM_CELL = 48;
 /** A pointer that moves further than this many CSS pixels between down and up was dragging. */
@@ -403,7 +404,7 @@ function fillLabels(box, tokens, start, cell, extent, side) {
     const middle = (i + 0.5 - start) * cell;
     if (middle > extent) break;
     if (middle < 0) continue;
-    const label = h('span', { class: 'matrix-label' }, tokenText(tokens[i]), h('span', { class: 'matrix-index' }, `${i + 1}`));
+    const label = h('span', { class: 'matrix-label' }, tokenText(tokens[i]), h('span', { class: 'matrix-index' }, placeAfter(tokens[i], i)));
     label.dataset.at = i;
     label.style[side] = `${middle}px`;
     labels.push(label);

@@ -84,14 +84,16 @@ export class OpenDialog {
   #form({ tensors, guess }, names) {
     const choice = { ...guess };
     const holder = h('div', { class: 'open-parts' });
+    const reads = h('p', { class: 'hint', role: 'status' });
+    const tell = () => { reads.textContent = choice.mode === 'qkv' ? readAs(tensors.find((tensor) => tensor.name === choice.q), choice) : ''; };
     const select = (name) => {
-      const input = h('select', { onchange: () => { choice[name] = input.value; } },
+      const input = h('select', { onchange: () => { choice[name] = input.value; tell(); } },
         h('option', { value: '' }, t.files.noTensor), tensors.map((tensor) => h('option', { value: tensor.name }, `${tensor.name} (${tensor.shape.join(', ')})`)));
       input.value = choice[name];
       return h('label', { class: 'range' }, h('span', {}, t.files.parts[name]), input);
     };
     const number = (name, label, min) => h('label', { class: 'range' }, h('span', {}, label), h('input', {
-      type: 'number', min: String(min), max: '9999', step: '1', value: String(choice[name]), oninput: (event) => { choice[name] = Math.max(min, Math.trunc(Number(event.target.value)) || min); },
+      type: 'number', min: String(min), max: '9999', step: '1', value: String(choice[name]), oninput: (event) => { choice[name] = Math.max(min, Math.trunc(Number(event.target.value)) || min); tell(); },
     }));
     const fill = () => holder.replaceChildren(
       ...parts[choice.mode].map(select),
@@ -99,19 +101,20 @@ export class OpenDialog {
         order(), number('heads', t.files.heads, 1)]),
       number('index', t.files.index, 0));
     const order = () => {
-      const input = h('select', { onchange: () => { choice.order = input.value; } }, Object.entries(t.files.orders).map(([value, name]) => h('option', { value }, name)));
+      const input = h('select', { onchange: () => { choice.order = input.value; tell(); } }, Object.entries(t.files.orders).map(([value, name]) => h('option', { value }, name)));
       input.value = choice.order;
       return h('label', { class: 'range' }, h('span', {}, t.files.order), input);
     };
     fill();
+    tell();
     return [
       h('h3', {}, `${t.files.found} ${names}`),
       h('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': t.files.found }, h('table', { class: 'terms-table' },
         h('thead', {}, h('tr', {}, [t.files.name, t.files.shape, t.files.type].map((name) => h('th', { scope: 'col' }, name)))),
         h('tbody', {}, tensors.slice(0, 200).map(({ name, shape, dtype }) => h('tr', {}, h('th', { scope: 'row' }, name), h('td', {}, `(${shape.join(', ')})`), h('td', {}, dtype)))))),
       h('fieldset', { class: 'segments' }, h('legend', {}, t.files.mode), h('div', { class: 'segment-row' }, Object.entries(t.files.modes).map(([mode, name]) => h('label', { class: 'segment' },
-        h('input', { type: 'radio', name: 'file-mode', value: mode, checked: mode === choice.mode, onchange: () => { choice.mode = mode; fill(); } }), h('span', {}, name))))),
-      holder,
+        h('input', { type: 'radio', name: 'file-mode', value: mode, checked: mode === choice.mode, onchange: () => { choice.mode = mode; fill(); tell(); } }), h('span', {}, name))))),
+      holder, reads,
       h('button', { type: 'button', class: 'main-button', onclick: () => this.#use(choice, names) }, t.files.show),
     ];
   }
@@ -134,6 +137,15 @@ export class OpenDialog {
     const found = await this.#engine.request('file', { type: 'use', choice });
     return found && { ...file, ...found, choice };
   }
+}
+
+/** What a choice makes of a tensor's axes, in words; '' where there is nothing to say yet. */
+function readAs(tensor, { order, heads }) {
+  if (!tensor) return '';
+  const { name, shape } = tensor;
+  if (shape.length === 2) return t.files.reads({ name, tokens: shape[0], heads, d: shape[1] / heads });
+  const [a, b, d] = shape.slice(-3);
+  return t.files.reads({ name, d, ...(order === 'tokens-first' ? { tokens: a, heads: b } : { heads: a, tokens: b }) });
 }
 
 /** The settings in a file that this page saved, or null. */

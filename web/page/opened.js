@@ -36,8 +36,11 @@ export async function openFiles(files) {
   }
   const list = [...tensors.values()].map(({ name, shape, dtype }) => ({ name, shape, dtype }));
   if (list.length === 0) throw new FileProblem(`There are no tensors in ${files.map(({ name }) => name).join(', ')}.`);
-  return { list, tensors, tokens, keyTokens, guess: guess(list) };
+  return { list, tensors, tokens, keyTokens, guess: guess(list, tokens) };
 }
+
+/** More of something are hardly heads. */
+const MAX_HEADS = 64;
 
 const names = {
   q: /(^|[._/ ])(q|query|queries|q_states|query_states)$/i,
@@ -54,7 +57,7 @@ const names = {
 };
 
 /** { mode, q, k, ... }: the first tensor whose name and rank fit each part. */
-function guess(list) {
+function guess(list, tokens) {
   const find = (part, ranks) => list.find(({ name, shape }) => names[part].test(name) && ranks.includes(shape.length))?.name ?? '';
   const found = {
     q: find('q', [2, 3, 4]), k: find('k', [2, 3, 4]), v: find('v', [2, 3, 4]), o: find('o', [2, 3, 4]),
@@ -69,10 +72,12 @@ function guess(list) {
       found.weights ||= list[0].name;
     }
   }
-  // Under PyTorch's usual [batch, tokens, heads, head size] the second axis is the longer one.
+  // PyTorch's own kernels take [batch, heads, tokens, size]; others, [batch, tokens, heads, size]. The number of tokens tells
+  // them apart where it is known; else more than 64 of something are tokens.
   const shape = list.find(({ name }) => name === found.q)?.shape ?? [];
-  if (shape.length === 4 && shape[1] > shape[2]) found.order = 'tokens-first';
-  if (shape.length === 3 && shape[0] > shape[1]) found.order = 'tokens-first';
+  const [first, second] = shape.slice(-3);
+  const known = tokens && (first === tokens.length) !== (second === tokens.length);
+  if (shape.length > 2 && (known ? first === tokens.length : first > second && first > MAX_HEADS)) found.order = 'tokens-first';
   return { mode, ...found };
 }
 

@@ -7,6 +7,7 @@ import { writeNpy } from './files/npy.js';
 import { paint } from './heatmap.js';
 import { settingsOf, toHash } from './state.js';
 import { t } from './strings.js';
+import { placed } from './tokens.js';
 
 const MAX_LINK = 2000;
 const MAX_TEXT_CELLS = 1 << 20;
@@ -175,7 +176,7 @@ function drawSvg(spec, style) {
         const index = hidden ? 0 : spec.scale.index(spec.at(i, j), i);
         const fill = hidden ? 'url(#hatch)' : `#${[0, 1, 2].map((c) => table[3 * index + c].toString(16).padStart(2, '0')).join('')}`;
         root.append(svg('rect', { x: round(LABEL + j * cell), y: round(LABEL + i * cell), width: round(cell - 1), height: round(cell - 1), fill },
-          svg('title', {}, `${spec.rowTokens[i]} ${i + 1}, ${spec.colTokens[j]} ${j + 1}: ${hidden ? t.masked : spec.at(i, j)}`)));
+          svg('title', {}, `${placed(spec.rowTokens[i], i)}, ${placed(spec.colTokens[j], j)}: ${hidden ? t.masked : spec.at(i, j)}`)));
       }
     }
   } else {

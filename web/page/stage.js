@@ -10,6 +10,7 @@ import { domains, format, transfers } from './scales.js';
 import { cellNumbers, cellOf, compared, SIGNED, slice, stagesOf } from './slices.js';
 import { stageNames } from './state.js';
 import { t } from './strings.js';
+import { placeAfter } from './tokens.js';
 
 export class StageView {
   #bar = new ColorBar();
@@ -86,7 +87,7 @@ export class StageView {
     for (const [name, tab] of Object.entries(this.#tabs)) {
       const off = !this.#available.includes(name);
       tab.hidden = off && name === 'difference';
-      if (off) tab.setAttribute('aria-disabled', 'true');
+      if (off && !tab.hidden) tab.setAttribute('aria-disabled', 'true');
       else tab.removeAttribute('aria-disabled');
       tab.setAttribute('aria-selected', name === stage);
       tab.tabIndex = name === stage ? 0 : -1;
@@ -142,8 +143,8 @@ export class StageView {
     const row = hover?.row ?? (spec.stage === 'gradient' ? key : query);
     const col = hover?.col ?? key;
     if (row >= spec.rows || col >= spec.cols) { this.#readout.replaceChildren(words.outside); return; }
-    const left = h('span', { class: 'readout-query' }, `${spec.stage === 'gradient' ? words.score : words.query} `, tokenText(spec.rowTokens[row]), ` ${row + 1}`);
-    const right = h('span', { class: 'readout-key' }, `${spec.stage === 'gradient' ? words.weight : words.key} `, tokenText(spec.colTokens[col]), ` ${col + 1}`);
+    const left = h('span', { class: 'readout-query' }, `${spec.stage === 'gradient' ? words.score : words.query} `, tokenText(spec.rowTokens[row]), placeAfter(spec.rowTokens[row], row));
+    const right = h('span', { class: 'readout-key' }, `${spec.stage === 'gradient' ? words.weight : words.key} `, tokenText(spec.colTokens[col]), placeAfter(spec.colTokens[col], col));
     let numbers;
     if (spec.hidden(row, col)) numbers = h('span', {}, words.hidden);
     else if (special) numbers = h('span', { class: 'readout-numbers' }, `${t.stages[spec.stage].short} `, h('b', {}, format(spec.at(row, col))));

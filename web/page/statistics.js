@@ -16,15 +16,18 @@ export const ALIKE = 0.05;
 export class Tally {
   #attn;
   #m;
+  #square;
   #places;
   #blocks = [];
   #shares = { previous: [], itself: [], next: [], first: [], same: [], followed: [] };
   #rows = { previous: 0, itself: 0, next: 0, first: 0, same: 0, followed: 0 };
 
   /** ids: which tokens are the same word, or null. */
-  constructor(attn, { m, ids }) {
+  constructor(attn, { n, m, ids }) {
     this.#attn = attn;
     this.#m = m;
+    // Query i stands at key i only where they are the same words.
+    this.#square = n === m;
     this.#places = ids && placesOf(ids);
   }
 
@@ -35,6 +38,7 @@ export class Tally {
   add(weights, from, to, { visible, seen = to - from, columns: [first, last] = [0, this.#m] }) {
     const m = this.#m;
     this.#measure(weights, to - from, seen, first, last);
+    if (!this.#square) return;
     for (let i = from; i < to; i += 1) {
       const take = (name, keys) => {
         if (keys.length === 0) return;

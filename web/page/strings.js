@@ -1,6 +1,7 @@
 // Every English word on the page. Functions where a sentence has numbers or tokens in it.
 
 import { format, percent } from './scales.js';
+import { placed } from './tokens.js';
 
 const plural = (count, one, many) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
@@ -40,8 +41,9 @@ export const t = {
   patterns: {
     previous: 'previous', itself: 'itself', next: 'next', first: 'first', same: 'same word', followed: 'what followed',
   },
-  headStats: (stat) => `${t.patterns[stat.pattern] ?? 'mixed'} ${percent(stat.share)} · ${format(stat.entropy, 2)} bits`,
-  headStatsLong: (stat) => `On average ${percent(stat.share)} goes to: ${t.patterns[stat.pattern] ?? 'mixed'}. Entropy ${format(stat.entropy, 2)} bits: 0 is one word only, more is spread wider.`,
+  headStats: ({ pattern, share, largest, entropy }) => `${share >= 0.1 ? `${t.patterns[pattern]} ${percent(share)}` : `largest ${percent(largest)}`} · ${format(entropy, 2)} bits`,
+  headStatsLong: ({ pattern, share, largest, entropy }) =>
+    `On average over the rows: ${pattern ? `${percent(share)} goes to: ${t.patterns[pattern]}. ` : ''}The largest weight is ${percent(largest)}. Entropy ${format(entropy, 2)} bits: 0 is one word only, more is spread wider.`,
 
   settingsTitle: 'Settings',
   layer: 'Layer (or batch element)',
@@ -95,9 +97,9 @@ export const t = {
   corner: { row: 'looks ↓', col: 'at →' },
   matrixLabel: (stage, head) => `${stage}, ${head}: rows are queries, columns are keys`,
   cellName: ({ query, row, key, col, weight, score, hidden }) => hidden
-    ? `query ${query} ${row + 1}, key ${key} ${col + 1}: hidden by the mask`
-    : `query ${query} ${row + 1}, key ${key} ${col + 1}: weight ${format(weight)}${score === undefined ? '' : `, score ${format(score, 2)}`}`,
-  cellNameOther: ({ query, row, key, col, value, stage }) => `${stage}: ${query} ${row + 1}, ${key} ${col + 1}: ${format(value)}`,
+    ? `query ${placed(query, row)}, key ${placed(key, col)}: hidden by the mask`
+    : `query ${placed(query, row)}, key ${placed(key, col)}: weight ${format(weight)}${score === undefined ? '' : `, score ${format(score, 2)}`}`,
+  cellNameOther: ({ query, row, key, col, value, stage }) => `${stage}: ${placed(query, row)}, ${placed(key, col)}: ${format(value)}`,
   waiting: 'Being computed …',
   colours: 'Colours',
   transfer: 'Scale',
@@ -249,7 +251,8 @@ export const t = {
     pythonLabel: 'In PyTorch', found: 'Found in', show: 'Show', cancel: 'Cancel', name: 'name', shape: 'shape', type: 'type',
     mode: 'What they are', modes: { qkv: 'query, key, value', x: 'x and projections', weights: 'ready-made weights' },
     parts: { q: 'query', k: 'key', v: 'value', o: 'output to check (optional)', weights: 'weights', x: 'x', inProj: 'in_proj_weight (or the three below)', inBias: 'in_proj_bias (optional)', wq: 'W_Q', wk: 'W_K', wv: 'W_V' },
-    noTensor: '(none)', order: 'Order of axes', orders: { 'heads-first': 'heads, tokens, size', 'tokens-first': 'tokens, heads, size' }, heads: 'Heads (if not an axis)', index: 'Batch or layer, from 0',
+    noTensor: '(none)', order: 'Order of axes', orders: { 'heads-first': 'heads, tokens, size', 'tokens-first': 'tokens, heads, size' },
+    reads: ({ name, tokens, heads, d }) => `${name} is read as ${plural(tokens, 'token', 'tokens')} in ${plural(heads, 'head', 'heads')} of size ${d}.`, heads: 'Heads (if not an axis)', index: 'Batch or layer, from 0',
     failed: (message) => `${message}`, agreement: ({ largest, of }) => `Your output agrees to ${largest.toExponential(1)} at the worst number; its largest is ${format(of, 3)}.`,
     disagreement: ({ largest, of }) => `Your output does not agree: the worst number differs by ${format(largest, 4)}, where the largest is ${format(of, 3)}. Another mask or scale may have been used.`,
     settingsRead: 'Settings restored from the file.',
@@ -294,12 +297,13 @@ export const t = {
     shifted: 'The largest score of the row is taken from all of them first. The shares stay the same, and e to such powers can be computed.',
     sum: { name: '5 · Sum', what: 'Take that share of the value, and add up over all keys.' },
     words: { name: 'The output, read as words', what: 'How much of each word the output carries.' },
+    wordsOverlap: (words, d) => `${words} different words share codes of ${d} numbers, so their codes overlap: these are likenesses, not shares.`,
     noWords: 'No word stands out: the output carries nothing that the word codes can name.',
     vectorQ: 'q', vectorK: { dot: 'k', multiplicative: 'W k', additive: 'k' }, vectorProduct: { dot: 'q × k', multiplicative: 'q × W k', additive: 'u × tanh' }, vectorV: 'v', vectorPart: (weight) => `${weight} × v`, vectorO: 'output o',
     tableLabel: 'All terms',
     tableCaption: (token, index, shown, all) => shown < all
-      ? `The row of ${token} (${index + 1}): the ${shown} largest of ${all.toLocaleString('en')} weights`
-      : `The whole row of ${token} (${index + 1})`,
+      ? `The row of ${placed(token, index)}: the ${shown} largest of ${all.toLocaleString('en')} weights`
+      : `The whole row of ${placed(token, index)}`,
     columns: (score, shift) => ['key', { dot: 'q · k', multiplicative: 'q · W k', additive: 'score e' }[score], 'scaled, masked', shift ? 'e^(s − max)' : 'e^s', 'weight', 'share'],
     sumOfRow: 'sum of the row',
     sumOfColumn: 'sum of the column',

@@ -4,6 +4,7 @@ import { h, tokenText } from './dom.js';
 import { MAX_TABLE } from './limits.js';
 import { format } from './scales.js';
 import { t } from './strings.js';
+import { placeAfter } from './tokens.js';
 
 /** Which part of an answer a table shows: { data, base, rows, cols, stride } so that cell (i, j) is data[base + i * stride + j]. */
 function tableOf(result, name, head) {
@@ -119,7 +120,7 @@ export class Tables {
     let focusable = false;
     for (let i = 0; i < rows; i += 1) {
       const row = from.row + i;
-      this.#cells[i].head.replaceChildren(rowTokens ? tokenText(rowTokens[row]) : '', ` ${row + 1}`);
+      this.#cells[i].head.replaceChildren(...(rowTokens ? [tokenText(rowTokens[row]), placeAfter(rowTokens[row], row)] : [String(row + 1)]));
       this.#cells[i].line.setAttribute('aria-rowindex', row + 2);
       for (let j = 0; j < cols; j += 1) {
         const cell = this.#cells[i][j];

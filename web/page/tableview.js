@@ -4,6 +4,7 @@ import { h, tokenText } from './dom.js';
 import { MAX_TABLE } from './limits.js';
 import { format } from './scales.js';
 import { t } from './strings.js';
+import { placeAfter } from './tokens.js';
 
 const TOP = 50;
 
@@ -29,15 +30,16 @@ export class TableView {
 
 function whole({ rows, cols, at, hidden, rowTokens, colTokens, label }) {
   return h('table', { class: 'terms-table' }, h('caption', {}, label),
-    h('thead', {}, h('tr', {}, h('td', {}), Array.from({ length: cols }, (_, j) => h('th', { scope: 'col' }, tokenText(colTokens[j]), ` ${j + 1}`)))),
-    h('tbody', {}, Array.from({ length: rows }, (_, i) => h('tr', {}, h('th', { scope: 'row' }, tokenText(rowTokens[i]), ` ${i + 1}`),
+    h('thead', {}, h('tr', {}, h('td', {}), Array.from({ length: cols }, (_, j) => h('th', { scope: 'col' }, tokenText(colTokens[j]), placeAfter(colTokens[j], j))))),
+    h('tbody', {}, Array.from({ length: rows }, (_, i) => h('tr', {}, h('th', { scope: 'row' }, tokenText(rowTokens[i]), placeAfter(rowTokens[i], i)),
       Array.from({ length: cols }, (__, j) => h('td', {}, hidden(i, j) ? t.masked : format(at(i, j))))))));
 }
 
-function largest({ rows, cols, at, hidden, rowTokens, colTokens }) {
+function largest({ rows, cols, at, hidden, rowHighs, rowTokens, colTokens }) {
   const top = [];
   let least = -Infinity;
   for (let i = 0; i < rows; i += 1) {
+    if (rowHighs?.[i] <= least) continue;
     for (let j = 0; j < cols; j += 1) {
       const value = at(i, j);
       if (value <= least || hidden(i, j)) continue;
@@ -51,5 +53,5 @@ function largest({ rows, cols, at, hidden, rowTokens, colTokens }) {
   top.sort((a, b) => b[0] - a[0]);
   return h('table', { class: 'terms-table' }, h('caption', {}, t.topOf(Math.min(TOP, top.length))),
     h('thead', {}, h('tr', {}, [t.readout.query, t.readout.key, t.readout.weight].map((name) => h('th', { scope: 'col' }, name)))),
-    h('tbody', {}, top.slice(0, TOP).map(([value, i, j]) => h('tr', {}, h('th', { scope: 'row' }, tokenText(rowTokens[i]), ` ${i + 1}`), h('td', {}, tokenText(colTokens[j]), ` ${j + 1}`), h('td', {}, format(value))))));
+    h('tbody', {}, top.slice(0, TOP).map(([value, i, j]) => h('tr', {}, h('th', { scope: 'row' }, tokenText(rowTokens[i]), placeAfter(rowTokens[i], i)), h('td', {}, tokenText(colTokens[j]), placeAfter(colTokens[j], j)), h('td', {}, format(value))))));
 }

@@ -30,3 +30,13 @@ function* words(text) {
 export function wordKey(token) {
   return token.toLowerCase();
 }
+
+/** A token with its place, from 1; a token without a name of its own is its place already. */
+export function placed(token, index) {
+  return token + placeAfter(token, index);
+}
+
+/** What follows a token that is written on its own. */
+export function placeAfter(token, index) {
+  return token === String(index + 1) ? '' : ` ${index + 1}`;
+}
