@@ -7,7 +7,7 @@ import { Attention, AttentionError } from '../../web/lib/index.js';
 import { eachVariant, engineOf, random, tensor, works } from './each_variant.js';
 
 const disposed = (error) => error instanceof AttentionError && error.code === 'disposed';
-const takenAway = { name: 'TypeError', message: /^(\w+): .*taken away/ };
+const takenAway = { name: 'TypeError', message: /^[\w[\]]+: .*taken away/ };
 const next = random(21);
 const T = (...shape) => tensor(shape, next);
 
