@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import v8 from 'node:v8';
 
 import { Attention } from '../../web/lib/index.js';
+import { sharingEngine } from '../sharing.mjs';
 
 // Node 20 hides relaxed SIMD behind a flag that Node 22 no longer takes.
 if (process.versions.v8.startsWith('11.')) v8.setFlagsFromString('--experimental-wasm-relaxed-simd');
@@ -14,11 +15,14 @@ export const VARIANTS = [...UNTHREADED, 'simd-threads', 'relaxed-threads'];
 // What create() is asked for.
 export const engineOf = (variant) => ({ variant, threads: UNTHREADED.includes(variant) ? 1 : 2 });
 
-// eachVariant(name, spec): spec(attn, t) with an engine of its own, which is disposed of afterwards.
-export function eachVariant(name, spec) {
+const LIB = new URL('../../web/lib/index.js', import.meta.url);
+
+// eachVariant(name, spec): spec(attn, t) with an engine of its own, which is disposed of afterwards. With `sharing`, small calls
+// run on all of its threads, too.
+export function eachVariant(name, spec, { sharing = false } = {}) {
   for (const variant of VARIANTS)
     test(`${name} (${variant})`, async (t) => {
-      const attn = await Attention.create(engineOf(variant));
+      const attn = sharing ? (await sharingEngine(LIB, engineOf(variant))).attn : await Attention.create(engineOf(variant));
       try {
         await spec(attn, t);
       } finally {
