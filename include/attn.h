@@ -37,7 +37,7 @@ extern "C" {
 
 /* Values are pinned: they are part of the binary interface. */
 typedef enum attn_status {
-    ATTN_OK = 0,
+    ATTN_OK = 0,        /* the outputs are written */
     ATTN_ERR_NULL = 1,  /* a pointer that must be given is NULL */
     ATTN_ERR_SHAPE = 2, /* a size is negative, or zero where it must be positive */
     ATTN_ERR_HEADS =
@@ -76,7 +76,7 @@ attn_status attn_threads_set_grain(attn_threads *threads, double grain);
 /* How many tasks the other threads have taken off the caller since the pool was made, modulo 2^32; 0 for NULL. */
 uint32_t attn_threads_shared_tasks(const attn_threads *threads);
 
-/* What a call runs with. All zero, or NULL instead of it, is valid where the function's workspace size is zero.
+/* What a call runs with: threads, a pool or NULL, and memory. All zero, or NULL instead of it, is valid where the function's workspace size is zero.
  *   workspace        16-byte aligned scratch, contents undefined before and after
  *   workspace_bytes  at least what the function's *_workspace() says for the same arguments
  *   first_task, num_tasks
@@ -95,20 +95,22 @@ typedef struct attn_exec {
 
 /* ---- Scaled dot-product attention ---------------------------------------------------------------------- */
 
-/* Distance in elements between neighbours of each axis; the last axis is always contiguous. A stride of 0
+/* Distance in elements between neighbours of each axis (batch, head, row); the last axis is always contiguous. A stride of 0
  * repeats the same data (broadcast; inputs only: an output whose rows overlap is ATTN_ERR_OPTION). A negative one
  * goes backwards. */
 typedef struct attn_strides {
     ptrdiff_t batch, head, row;
 } attn_strides;
 
+/* What an attn_mask is. */
 typedef enum attn_mask_kind {
-    ATTN_MASK_NONE = 0,
+    ATTN_MASK_NONE = 0, /* no mask */
     ATTN_MASK_BOOL = 1, /* uint8_t; nonzero: attend, zero: the score becomes -inf */
     ATTN_MASK_ADD = 2,  /* the call's element type; added to the score */
 } attn_mask_kind;
 
-/* A mask over [batch, num_heads, seq_len_q, seq_len_kv]; stride 0 on an axis broadcasts it.
+/* A mask over [batch, num_heads, seq_len_q, seq_len_kv]: data of a kind, with strides batch, head, query and key; stride 0 on an
+ * axis broadcasts it.
  * Keys j >= seq_len_kv of the mask are left as they are (0 here means: the mask covers every key). */
 typedef struct attn_mask {
     const void *data;
@@ -194,6 +196,7 @@ typedef struct attn_sdpa_f32_data {
     float *out, *weights, *scores, *logsumexp;
 } attn_sdpa_f32_data;
 
+/* As attn_sdpa_f32_data. */
 typedef struct attn_sdpa_f64_data {
     const double *query, *key, *value, *alibi_slopes;
     double *out, *weights, *scores, *logsumexp;
@@ -378,7 +381,8 @@ typedef struct attn_mha_desc {
 void attn_mha_desc_init(attn_mha_desc *desc, int32_t batch, int32_t num_heads, int32_t seq_len_q,
                         int32_t seq_len_kv, int32_t embed_dim);
 
-/*   q_weight [embed_dim, embed_dim], k_weight [kv_dim, kdim], v_weight [kv_dim, vdim] with
+/*   query, key, value, out as attn_mha_desc lays them out
+ *   q_weight [embed_dim, embed_dim], k_weight [kv_dim, kdim], v_weight [kv_dim, vdim] with
  *   kv_dim = num_kv_heads * head_dim; out_weight [embed_dim, embed_dim]: PyTorch's [out, in]
  *   q_bias, out_bias [embed_dim], k_bias, v_bias [kv_dim], each may be NULL
  *   bias_k, bias_v [kv_dim]: one more key and value row, both or neither NULL
@@ -393,6 +397,7 @@ typedef struct attn_mha_f32_data {
     float *out, *weights;
 } attn_mha_f32_data;
 
+/* As attn_mha_f32_data. */
 typedef struct attn_mha_f64_data {
     const double *query, *key, *value;
     const double *q_weight, *k_weight, *v_weight, *out_weight;
@@ -402,6 +407,7 @@ typedef struct attn_mha_f64_data {
     double *out, *weights;
 } attn_mha_f64_data;
 
+/* The layer in float32 and in float64, and the bytes of workspace that each needs. */
 attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32_data *data,
                                    const attn_threads *threads, size_t *bytes);
 attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
@@ -440,6 +446,7 @@ typedef struct attn_explain_f64_terms {
     uint8_t *visible;
 } attn_explain_f64_terms;
 
+/* The row's max, shift and sum, as above, and logsumexp = log(sum) + shift. */
 typedef struct attn_explain_f64_totals {
     double max, shift, sum, logsumexp;
 } attn_explain_f64_totals;
@@ -470,9 +477,9 @@ attn_status attn_head_statistics_f64(int32_t seq_len_q, int32_t seq_len_kv, int3
 
 /* How the heads of a layer become one matrix, element by element. */
 typedef enum attn_fusion {
-    ATTN_FUSE_MEAN = 0,
-    ATTN_FUSE_MAX = 1,
-    ATTN_FUSE_MIN = 2,
+    ATTN_FUSE_MEAN = 0, /* their mean */
+    ATTN_FUSE_MAX = 1,  /* the largest of them */
+    ATTN_FUSE_MIN = 2,  /* the smallest */
 } attn_fusion;
 
 /* Attention rollout (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3), one layer's step:
@@ -515,7 +522,7 @@ attn_status attn_f16_to_f32(size_t count, const uint16_t *x, float *y);
  * An element of a gradient is the sum over all indices that its strides send there: with stride 0
  * on the axes along which an input was broadcast, it is the gradient of that input. */
 
-/* Strides over [batch, num_heads, seq_len_q, seq_len_kv]. */
+/* Strides (batch, head, query, key) over [batch, num_heads, seq_len_q, seq_len_kv]. */
 typedef struct attn_mask_strides {
     ptrdiff_t batch, head, query, key;
 } attn_mask_strides;
@@ -551,6 +558,7 @@ typedef struct attn_sdpa_backward_f32_data {
     float *grad_masks[2];
 } attn_sdpa_backward_f32_data;
 
+/* As attn_sdpa_backward_f32_data. */
 typedef struct attn_sdpa_backward_f64_data {
     const double *query, *key, *value, *alibi_slopes;
     const double *out, *logsumexp, *grad_out;
@@ -639,6 +647,7 @@ typedef struct attn_mha_backward_f32_data {
     float *grad_masks[2];
 } attn_mha_backward_f32_data;
 
+/* As attn_mha_backward_f32_data. */
 typedef struct attn_mha_backward_f64_data {
     attn_mha_f64_data forward;
     const double *grad_out;
@@ -649,6 +658,7 @@ typedef struct attn_mha_backward_f64_data {
     double *grad_masks[2];
 } attn_mha_backward_f64_data;
 
+/* The gradients in float32 and in float64, and the bytes of workspace that each needs. */
 attn_status attn_mha_backward_f32_workspace(const attn_mha_desc *desc,
                                             const attn_mha_backward_f32_data *data,
                                             const attn_threads *threads, size_t *bytes);

@@ -27,6 +27,7 @@
  * `undefined` and `null` mean an option's default.
  */
 
+/** What tensors hold: all of one call have the same. */
 export type FloatArray = Float32Array | Float64Array;
 /** Sizes of the axes, outermost first. `[]` has one element. */
 export type Shape = readonly number[];
@@ -45,6 +46,7 @@ export type HalfTensor =
 export interface HalfArray extends ArrayBufferView, ArrayLike<number> {
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
+/** Whole numbers: positions. */
 export type IntegerArray = Int32Array | BigInt64Array | readonly number[];
 /** Positions and the like: integers as a tensor, or as rows. */
 export type IntegerInput =
@@ -54,7 +56,9 @@ export type IntegerInput =
 /** Whatever is taken where a tensor of numbers is wanted. */
 export type TensorInput = HalfTensor | HalfArray | TensorLike | EngineTensor | FloatArray | NestedArray;
 
+/** Booleans, or one byte per element, nonzero for true. */
 export type BooleanArray = Uint8Array | Int8Array | Uint8ClampedArray | readonly boolean[];
+/** Booleans in nested arrays, as deep as the shape is long. */
 export type NestedBooleans = BooleanArray | readonly NestedBooleans[];
 
 /** Numbers are additive; booleans (or one byte per element, nonzero for true) are boolean. */
@@ -66,7 +70,9 @@ export type MaskInput =
 
 /** A result: its own memory, never a view of the engine's. */
 export interface Tensor<T extends FloatArray = FloatArray> {
+  /** The elements, row by row. */
   readonly data: T;
+  /** The size of each axis. */
   readonly shape: Shape;
   /** Nested plain arrays of numbers, as deep as the shape is long: for reading and printing. */
   toNested(): any;
@@ -74,6 +80,7 @@ export interface Tensor<T extends FloatArray = FloatArray> {
 
 /** Memory of the engine, float32: no copy on the way in or out. Give it back with `free()`. */
 export interface EngineTensor extends Tensor<Float32Array> {
+  /** The size of each axis, none 0. */
   readonly shape: Shape;
   /** A view of the engine's memory, made anew at each access; it dies when memory grows. Do not keep it. */
   readonly data: Float32Array;
@@ -86,7 +93,9 @@ export interface EngineTensor extends Tensor<Float32Array> {
    * throws an {@link AttentionError} of code `'disposed'`. A call of another engine refuses the tensor (`TypeError`).
    */
   free(): void;
+  /** Whether `free()` was called, or the engine disposed of. */
   readonly freed: boolean;
+  /** As `free()`, for `using`. */
   [Symbol.dispose](): void;
 }
 
@@ -109,7 +118,7 @@ export interface CreateOptions {
    */
   threads?: 'auto' | number | null;
   /**
-   * Where the `.wasm` files are, if not beside the module: a URL of a folder, or a function from file name
+   * Where the `.wasm` files are; default: beside the module. Otherwise a URL of a folder, or a function from file name
    * (`'simd.wasm'`) to URL. Relative URLs are relative to the page or worker, in Node to the module's folder.
    */
   wasmUrl?: string | URL | ((file: string) => string | URL) | null;
@@ -118,6 +127,7 @@ export interface CreateOptions {
 /** What the engine answers where arguments are not to blame. */
 export class AttentionError extends Error {
   private constructor();
+  /** `'AttentionError'`. */
   readonly name: 'AttentionError';
   /**
    * `'memory'`: more memory than there is; `'unsupported'`: this engine or page cannot run what was asked for;
@@ -152,7 +162,7 @@ export interface SdpaOptions {
   scale?: number | null;
   /** c > 0: scores become c * tanh(scores / c), after scale and before the mask. Default 0: off. In float32 calls from 2^-64 to 2^64. */
   softcap?: number | null;
-  /** Row i sees keys i + offset - left <= j <= i + offset + right; a side that is missing or null: no limit. */
+  /** Row i sees keys i + offset - left <= j <= i + offset + right; a side that is missing or null: no limit. Default: none on either. */
   window?: { left?: number | null; right?: number | null } | null;
   /** [numHeads] or [batch, numHeads]: adds -slope * |i + offset - j| to the score. Default: none. */
   alibiSlopes?: TensorInput | null;
@@ -164,7 +174,7 @@ export interface SdpaOptions {
   returnScores?: false | 'raw' | 'softcapped' | 'masked' | null;
   /** Also give `logsumexp`, the natural logarithm of each row's sum of exponentials. Default false. */
   returnLogsumexp?: boolean | null;
-  /** Write the output here instead of into a new array: a float32 call's, with the output's shape, and no input of it. */
+  /** Write the output here instead of into a new array (the default): a float32 call's, with the output's shape, and no input of it. */
   out?: EngineTensor | null;
 }
 
@@ -182,16 +192,19 @@ export interface SdpaResult<T extends FloatArray = FloatArray> {
 
 /** Options of {@link Attention.sdpaBackward}. */
 export interface SdpaBackwardOptions extends Omit<SdpaOptions, 'returnWeights' | 'returnScores' | 'returnLogsumexp' | 'out'> {
-  /** What {@link Attention.sdpa} gave for these arguments, to save computing it once more: both or neither (`TypeError`). */
+  /** What {@link Attention.sdpa} gave for these arguments, to save computing it once more: together with `logsumexp`, or neither (`TypeError`). Default: computed once more. */
   output?: TensorInput | null;
+  /** What sdpa gave with `returnLogsumexp`, together with `output`. Default: computed once more. */
   logsumexp?: TensorInput | null;
 }
 
 /** What {@link Attention.sdpaBackward} gives. */
 export interface SdpaGradients<T extends FloatArray = FloatArray> {
-  /** The shapes of `query`, `key` and `value`. */
+  /** Of the loss with respect to `query`, in its shape. */
   gradQuery: Tensor<T>;
+  /** With respect to `key`, in its shape. */
   gradKey: Tensor<T>;
+  /** With respect to `value`, in its shape. */
   gradValue: Tensor<T>;
   /** The shape of `attnMask`; null without one, and for a boolean one. */
   gradAttnMask: Tensor<T> | null;
@@ -209,7 +222,7 @@ export interface AttentionSteps {
 
 /** Where a result goes. */
 export interface OutOptions {
-  /** Write the result here instead of into a new array, and return it: a float32 call's, with the result's shape, and no input of it. */
+  /** Write the result here instead of into a new array (the default), and return it: a float32 call's, with the result's shape, and no input of it. */
   out?: EngineTensor | null;
 }
 
@@ -220,6 +233,7 @@ export interface RotaryEmbeddingOptions extends OutOptions {
    * already: [batch, seq, rotaryDim / 2]. Converted to the type of x.
    */
   cos: TensorInput;
+  /** The shape of `cos`. */
   sin: TensorInput;
   /** [batch, seq]: where each row stands, 0 ... maxPos - 1. Default: row s at position s. */
   positionIds?: IntegerInput | null;
@@ -236,11 +250,13 @@ export interface RotaryEmbeddingOptions extends OutOptions {
 
 /** Options of {@link Attention.scoreAttention}. */
 export interface ScoreAttentionOptions extends SdpaOptions {
+  /** Which score; {@link Attention.scoreAttention} has the formulas. */
   score: 'dot' | 'scaled-dot' | 'general' | 'additive' | 'concat';
-  /** [attnDim, dimQ] and [attnDim, dimK]: applied before any score. Default: none. */
+  /** [attnDim, dimQ]: applied to queries before any score. Default: none. */
   wQuery?: TensorInput | null;
+  /** [attnDim, dimK]: applied to keys before any score. Default: none. */
   wKey?: TensorInput | null;
-  /** [columns of q, columns of k] for 'general', [attnDim, columns of q + columns of k] for 'concat'; there required. */
+  /** [columns of q, columns of k] for 'general', [attnDim, columns of q + columns of k] for 'concat'; there required. Default: none. */
   w?: TensorInput | null;
   /** [attnDim], for 'additive' and 'concat'. Default: ones. */
   v?: TensorInput | null;
@@ -250,12 +266,19 @@ export interface ScoreAttentionOptions extends SdpaOptions {
 
 /** Each in the shape of what it belongs to, null where that was not given. */
 export interface ScoreAttentionGradients<T extends FloatArray = FloatArray> {
+  /** With respect to `query`. */
   gradQuery: Tensor<T>;
+  /** With respect to `key`. */
   gradKey: Tensor<T>;
+  /** With respect to `value`. */
   gradValue: Tensor<T>;
+  /** With respect to `wQuery`. */
   gradWQuery: Tensor<T> | null;
+  /** With respect to `wKey`. */
   gradWKey: Tensor<T> | null;
+  /** With respect to `w`. */
   gradW: Tensor<T> | null;
+  /** With respect to `v`. */
   gradV: Tensor<T> | null;
   /** Of `scale`, given or not. */
   gradScale: number;
@@ -266,9 +289,11 @@ export interface ScoreAttentionGradients<T extends FloatArray = FloatArray> {
 /** Options of {@link Attention.explain}: which row of which call. */
 export interface ExplainOptions extends Pick<SdpaOptions,
     'attnMask' | 'isCausal' | 'causalAlign' | 'scale' | 'softcap' | 'window' | 'alibiSlopes' | 'kvLengths'> {
-  /** The query row, 0 ... seqLenQ - 1, of this head and batch element (default 0). */
+  /** The query row, 0 ... seqLenQ - 1. */
   row: number;
+  /** The query head, 0 ... numHeads - 1. Default 0. */
   head?: number | null;
+  /** The batch element, 0 ... batch - 1. Default 0. */
   batch?: number | null;
   /** Also give `products`. Default false. */
   products?: boolean | null;
@@ -348,7 +373,7 @@ export class Attention {
    * Returns the output [dv].
    */
   attention(query: TensorInput, keys: TensorInput, values: TensorInput, options?: { scale?: number | null } | null): number[];
-  /** The same, with every step: scores, weights, output. */
+  /** The same, with the same `scale`, and every step: scores, weights, output. */
   attentionSteps(query: TensorInput, keys: TensorInput, values: TensorInput, options?: { scale?: number | null } | null): AttentionSteps;
 
   /** [seqLen, seqLen]: 0 on and below the diagonal, -Infinity above. An additive `attnMask`. seqLen >= 1. */
@@ -486,22 +511,26 @@ export class Attention {
 
   /** Stops the threads and gives everything back, its tensors and layers, too. Again: nothing. Afterwards everything throws code `'disposed'`. */
   dispose(): void;
+  /** Whether `dispose()` was called. */
   readonly disposed: boolean;
+  /** As `dispose()`, for `using`. */
   [Symbol.dispose](): void;
 }
 
 /** Options of {@link Attention.kvCache}. */
 export interface KvCacheOptions {
-  /** Default 1. */
+  /** Sequences held side by side. Default 1. */
   batch?: number;
+  /** Key and value heads; queries may have a multiple of them. */
   numKvHeads: number;
+  /** Columns of queries and keys. */
   headDim: number;
   /** Columns of the values. Default headDim. */
   headDimV?: number;
-  /** The most keys that a batch element can hold. Its memory, `bytes`, is taken at once. Needed unless there is a window. */
+  /** The most keys that a batch element can hold. Its memory, `bytes`, is taken at once. Needed unless there is a window, which is then the default. */
   capacity?: number;
   /**
-   * Sliding window: each query sees itself and the window - 1 keys before it, and older keys are given up, so that
+   * Sliding window (default: none): each query sees itself and the window - 1 keys before it, and older keys are given up, so that
    * any number can be appended. The cache then has room for 2 * window keys (or capacity, if that is more), and one
    * call may append that less the window.
    */
@@ -511,14 +540,21 @@ export interface KvCacheOptions {
 /** Keys and values that the engine holds, made by {@link Attention.kvCache}. */
 export class KvCache {
   private constructor();
+  /** As {@link KvCacheOptions.batch}. */
   readonly batch: number;
+  /** As {@link KvCacheOptions.numKvHeads}. */
   readonly numKvHeads: number;
+  /** As {@link KvCacheOptions.headDim}. */
   readonly headDim: number;
+  /** As {@link KvCacheOptions.headDimV}. */
   readonly headDimV: number;
+  /** The most keys that a batch element can hold; with a window, at least the window. */
   readonly capacity: number;
+  /** As {@link KvCacheOptions.window}, or null. */
   readonly window: number | null;
-  /** Keys held, of each batch element and of the longest. */
+  /** Keys held, of each batch element. */
   readonly lengths: number[];
+  /** Keys held, of the longest batch element. */
   readonly length: number;
   /** Memory taken, in bytes. */
   readonly bytes: number;
@@ -540,7 +576,9 @@ export class KvCache {
   reset(): this;
   /** Gives the memory back. Again: nothing. */
   free(): void;
+  /** Whether `free()` was called, or the engine disposed of. */
   readonly freed: boolean;
+  /** As `free()`, for `using`. */
   [Symbol.dispose](): void;
 }
 
@@ -548,13 +586,15 @@ export class KvCache {
 export interface MultiHeadAttentionOptions {
   /** Columns of query and output. A multiple of numHeads. */
   embedDim: number;
+  /** Query heads; each has embedDim / numHeads columns. */
   numHeads: number;
   /** Key and value heads; divides numHeads. Default numHeads. */
   numKvHeads?: number | null;
   /** Bias on the input projections and the output projection. Default true. */
   bias?: boolean | null;
-  /** Columns of key and value. Default embedDim. */
+  /** Columns of key. Default embedDim. */
   kdim?: number | null;
+  /** Columns of value. Default embedDim. */
   vdim?: number | null;
   /** One learned key and value more (PyTorch's add_bias_kv). Default false. */
   addBiasKv?: boolean | null;
@@ -564,7 +604,7 @@ export interface MultiHeadAttentionOptions {
   batchFirst?: boolean | null;
   /**
    * Rotary position embedding of queries and keys after their projection, row s at position s, as in Llama: the first `dim`
-   * columns of each head (default all), see {@link RotaryEmbeddingOptions.interleaved} and {@link Attention.rotaryTables}.
+   * columns of each head (default all), with angles from `theta` (default 10000), see {@link RotaryEmbeddingOptions.interleaved} and {@link Attention.rotaryTables}.
    * The keys of addBiasKv and addZeroAttn are not turned. Default: none; `{}` for all defaults.
    */
   rotary?: { theta?: number | null; dim?: number | null; interleaved?: boolean | null } | null;
@@ -635,9 +675,13 @@ export interface MultiHeadAttentionResult {
  */
 export class MultiHeadAttention {
   private constructor();
+  /** As {@link MultiHeadAttentionOptions.embedDim}. */
   readonly embedDim: number;
+  /** As {@link MultiHeadAttentionOptions.numHeads}. */
   readonly numHeads: number;
+  /** As {@link MultiHeadAttentionOptions.numKvHeads}. */
   readonly numKvHeads: number;
+  /** Columns of one head: embedDim / numHeads. */
   readonly headDim: number;
   /**
    * [batch, seq, dim] each (or [seq, batch, dim], see `batchFirst`), or unbatched [seq, dim]; no size may be 0.
@@ -662,7 +706,9 @@ export class MultiHeadAttention {
   loadStateDict(state: StateDict): this;
   /** Gives the parameters' memory back. Again: nothing. Afterwards everything throws code `'disposed'`. */
   free(): void;
+  /** Whether `free()` was called, or the engine disposed of. */
   readonly freed: boolean;
+  /** As `free()`, for `using`. */
   [Symbol.dispose](): void;
 }
 
@@ -671,19 +717,28 @@ export class MultiHeadAttention {
  * same `seed` (default 0).
  */
 export class SimpleAttention {
-  /** `engine` defaults to the first living engine that {@link Attention.create} made; AttentionError `'no-engine'` if there is none. */
+  /**
+   * `embedDim`, `numHeads` and `seed` (default 0) as in {@link MultiHeadAttentionOptions}. `engine` defaults to the first living engine that {@link Attention.create} made; AttentionError `'no-engine'` if there is none.
+   */
   constructor(options: { embedDim: number; numHeads: number; seed?: number | null; engine?: Attention | null });
+  /** Columns of x. */
   readonly embedDim: number;
+  /** Heads, each of embedDim / numHeads columns. */
   readonly numHeads: number;
+  /** Columns of one head. */
   readonly headDim: number;
-  /** x [seqLen, embedDim] or [batch, seqLen, embedDim]; a result of the same shape. */
+  /** x [seqLen, embedDim] or [batch, seqLen, embedDim]; a result of the same shape. With `causal` (default false) row i sees rows up to i. */
   selfAttention(x: TensorInput, options?: { causal?: boolean | null } | null): Tensor;
-  /** The same; `weights` [(batch,) numHeads, seqLen, seqLen] where `returnWeights` asks for them, else null. */
+  /** The same as `output`, with `causal` as there; `weights` [(batch,) numHeads, seqLen, seqLen] where `returnWeights` asks for them, else null. */
   forward(x: TensorInput, options?: { causal?: boolean | null; returnWeights?: boolean | null } | null): { output: Tensor; weights: Tensor | null };
+  /** As {@link MultiHeadAttention.stateDict}. */
   stateDict(): Record<string, Tensor>;
+  /** As {@link MultiHeadAttention.loadStateDict}. */
   loadStateDict(state: StateDict): this;
   /** As {@link MultiHeadAttention.free}. */
   free(): void;
+  /** Whether `free()` was called, or the engine disposed of. */
   readonly freed: boolean;
+  /** As `free()`, for `using`. */
   [Symbol.dispose](): void;
 }
