@@ -11,6 +11,7 @@ import { readNpy, writeNpy } from '../../web/page/files/npy.js';
 import { readNpz } from '../../web/page/files/npz.js';
 import { readSafetensors } from '../../web/page/files/safetensors.js';
 import { openFiles, useTensors } from '../../web/page/opened.js';
+import { damagedFile, readDamaged } from '../fuzz/files.mjs';
 import { json, npy, npz, safetensors } from './make.mjs';
 
 const problem = (pattern) => (error) => error instanceof FileProblem && pattern.test(error.message);
@@ -92,6 +93,48 @@ test('.json: nested arrays, tokens; ragged and non-numbers are refused in words'
   assert.throws(() => readJson(json({ q: [[1, 2], [3]] })), problem(/ragged/));
   assert.throws(() => readJson(json({ q: [[1, 'x']] })), problem(/not a number/));
   assert.throws(() => readJson(new TextEncoder().encode('{')), problem(/not JSON/));
+});
+
+test('damaged and lying files: refused in words, or numbers that fit their shape', async () => {
+  let taken = 0;
+  for (let seed = 5_000_000; seed < 5_001_000; seed += 1) {
+    const file = damagedFile(seed);
+    if (file[1].length > 1e5) continue; // deep ones take seconds to parse
+    try {
+      taken += await readDamaged(file);
+    } catch (error) {
+      error.message += ` (node tests/fuzz/files.mjs --one ${seed})`;
+      throw error;
+    }
+  }
+  assert.ok(taken > 100 && taken < 700, `${taken} were taken`);
+});
+
+test('found by damaged files: deep nesting, strings of no width, thousands of axes, long names', async () => {
+  const deep = `${'['.repeat(20_000)}1${']'.repeat(20_000)}`;
+  assert.throws(() => readJson(new TextEncoder().encode(`{"q":${deep}}`)), problem(/20000 axes; up to 64/));
+  const noWidth = npy([], [2 ** 29], { descr: '<U0' });
+  assert.throws(() => readNpy(noWidth), problem(/type <U0, which cannot be read/));
+  assert.throws(() => readNpy(npy([1], new Array(65).fill(1), { fortran: true })), problem(/65 axes/));
+  const named = safetensors({ ['x'.repeat(5000)]: ['F32', [3], [1]] });
+  assert.throws(() => readSafetensors(named), (error) => error instanceof FileProblem && error.message.length < 300);
+});
+
+test('.npz: what cannot come out of so few bytes is not made room for; a ZIP64 field must hold its numbers', async () => {
+  const bomb = npz({ q: npy([1], [1]) }, deflateRawSync, { size: 2 ** 29 });
+  const before = process.memoryUsage().arrayBuffers;
+  await assert.rejects(readNpz(bomb), problem(/shorter than it says/));
+  assert.ok(process.memoryUsage().arrayBuffers - before < 2 ** 28);
+
+  // The size is in a ZIP64 field of no bytes, and the list ends with the file.
+  const whole = npz({ q: npy([1], [1]) });
+  const listAt = new DataView(whole.buffer).getUint32(whole.length - 6, true);
+  const list = Uint8Array.from([...whole.subarray(listAt, whole.length - 22), 1, 0, 0, 0]);
+  new DataView(list.buffer).setUint32(24, 0xffffffff, true);
+  new DataView(list.buffer).setUint16(30, 4, true);
+  const end = whole.slice(whole.length - 22);
+  new DataView(end.buffer).setUint32(16, listAt + 22, true);
+  await assert.rejects(readNpz(Uint8Array.from([...whole.subarray(0, listAt), ...end, ...list])), problem(/list of arrays cannot be read/));
 });
 
 test('CSV: quotes, commas and formulas in tokens are text', () => {

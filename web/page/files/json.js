@@ -1,7 +1,7 @@
 // JSON: an object of nested arrays by name, with "tokens" if there are any; or a list of such objects, as BertViz
 // takes them. Pure; also runs in Node.
 
-import { FileProblem } from './numbers.js';
+import { FileProblem, MAX_AXES, quoted } from './numbers.js';
 
 /** { tensors: [{ name, shape, dtype, read() }], tokens, keyTokens, object } */
 export function readJson(bytes, name = 'file') {
@@ -21,8 +21,10 @@ export function readJson(bytes, name = 'file') {
   for (const [key, entry] of Object.entries(object)) {
     if (!Array.isArray(entry) || !deepNumber(entry)) continue;
     const shape = shapeOf(entry);
+    const where = `${name}: ${quoted(key)}`;
+    if (shape.length > MAX_AXES) throw new FileProblem(`${where} has ${shape.length} axes; up to ${MAX_AXES} can be read.`);
     const numbers = [];
-    flatten(entry, shape, 0, numbers, `${name}: ${key}`);
+    flatten(entry, shape, 0, numbers, where);
     const data = Float32Array.from(numbers);
     tensors.push({ name: key, shape, dtype: 'json', read: () => data });
   }

@@ -1,6 +1,6 @@
 // NumPy's .npy: magic, version, a Python dict as header, then the numbers. Pure; also runs in Node.
 
-import { decodeNumbers, elementCount, FileProblem, itemBytes } from './numbers.js';
+import { decodeNumbers, elementCount, FileProblem, itemBytes, quoted } from './numbers.js';
 
 const MAGIC = '\x93NUMPY';
 
@@ -23,11 +23,11 @@ export function readNpy(bytes, name = 'file') {
   const body = bytes.subarray(start + length);
   const [, order, kind, width] = descr.match(/^([<>|=])([a-zA-Z])(\d+)$/) ?? [];
   const little = order !== '>';
-  if (kind === 'U') return { shape, dtype: descr, strings: readStrings(body, Number(width), count, little, name) };
+  if (kind === 'U' && Number(width) > 0) return { shape, dtype: descr, strings: readStrings(body, Number(width), count, little, name) };
   const type = `${kind}${width}`;
-  if (!(type in itemBytes)) throw new FileProblem(`${name} holds numbers of type ${descr}, which cannot be read here. Use float32: array.astype("float32").`);
+  if (!(type in itemBytes)) throw new FileProblem(`${name} holds numbers of type ${quoted(descr)}, which cannot be read here. Use float32: array.astype("float32").`);
   if (body.length < count * itemBytes[type]) {
-    throw new FileProblem(`${name} is cut off: its shape (${shape.join(', ')}) needs ${count * itemBytes[type]} bytes, it has ${body.length}.`);
+    throw new FileProblem(`${name} is cut off: its shape (${quoted(shape.join(', '))}) needs ${count * itemBytes[type]} bytes, it has ${body.length}.`);
   }
   return {
     shape, dtype: type,

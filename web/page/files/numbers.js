@@ -7,14 +7,23 @@ export const itemBytes = { f8: 8, f4: 4, f2: 2, bf2: 2, i8: 8, u8: 8, i4: 4, u4:
 
 /** More elements than this cannot be held, whatever a header says. */
 const MAX_ELEMENTS = 2 ** 29;
+/** NumPy's own limit. */
+export const MAX_AXES = 64;
+
+/** What a file says, cut to what fits in a sentence. */
+export function quoted(text) {
+  const whole = String(text);
+  return whole.length > 60 ? `${whole.slice(0, 60)}…` : whole;
+}
 
 /** Product of a shape; refuses what is no shape and what no machine could hold. */
 export function elementCount(shape, name) {
+  if (shape.length > MAX_AXES) throw new FileProblem(`${quoted(name)} has ${shape.length} axes; up to ${MAX_AXES} can be read.`);
   let count = 1;
   for (const size of shape) {
-    if (!Number.isSafeInteger(size) || size < 0) throw new FileProblem(`${name}: ${size} is not a size.`);
+    if (!Number.isSafeInteger(size) || size < 0) throw new FileProblem(`${quoted(name)}: ${quoted(JSON.stringify(size))} is not a size.`);
     count *= size;
-    if (count > MAX_ELEMENTS) throw new FileProblem(`${name}: the shape (${shape.join(', ')}) asks for more numbers than fit in memory.`);
+    if (count > MAX_ELEMENTS) throw new FileProblem(`${quoted(name)}: the shape (${quoted(shape.join(', '))}) asks for more numbers than fit in memory.`);
   }
   return count;
 }
