@@ -165,6 +165,11 @@ const MHA = [
     name: 'masks', options: { addBiasKv: true }, inputs: [[2, 3, 4], [2, 4, 4], [2, 4, 4]],
     forward: { attnMask: (next) => bools([4, 3, 4], next), keyPaddingMask: (next) => additive([2, 4], next) },
   },
+  {
+    name: 'an additive mask for each head, and one for keys', options: { addZeroAttn: true }, inputs: [[2, 3, 4], [2, 4, 4], [2, 4, 4]],
+    forward: { attnMask: (next) => additive([4, 3, 4], next), keyPaddingMask: (next) => additive([4], next), isCausal: true },
+  },
+  { name: 'an additive mask for all, sequence first', options: { batchFirst: false, numKvHeads: 1 }, inputs: [[3, 2, 4]], forward: { attnMask: (next) => additive([3, 3], next) } },
   { name: 'rows that see nothing', options: {}, inputs: [[1, 2, 4]], forward: { keyPaddingMask: () => ({ data: Uint8Array.of(1, 1), shape: [1, 2] }) } },
 ];
 
@@ -181,14 +186,20 @@ eachVariant('backward: the slopes of forward, with respect to the inputs and eve
     const after = call({ needGrad: true });
     assert.deepEqual(after, before, 'needGrad changes no result');
     const gradOutput = tensor(before.output.shape, next, Float64Array);
-    const { gradQuery, gradKey, gradValue, gradState } = layer.backward(gradOutput);
-    assert.deepEqual(layer.backward(gradOutput), { gradQuery, gradKey, gradValue, gradState }, 'again');
+    const gradients = layer.backward(gradOutput);
+    const { gradQuery, gradKey, gradValue, gradState } = gradients;
+    assert.deepEqual(layer.backward(gradOutput), gradients, 'again');
 
     const loss = () => inner(call({ needWeights: false }).output, gradOutput);
     [gradQuery, gradKey, gradValue].forEach((gradient, i) => {
       if (inputs[i]) checkSlopes(`${name}: ${NAMES[i]}`, gradient, inputs[i], loss);
       else assert.equal(gradient, null, `${name}: ${NAMES[i]}`);
     });
+    for (const mask of ['attnMask', 'keyPaddingMask']) {
+      const gradient = gradients[`grad${mask[0].toUpperCase()}${mask.slice(1)}`];
+      if (given[mask]?.data instanceof Float64Array) checkSlopes(`${name}: ${mask}`, gradient, given[mask], loss);
+      else assert.equal(gradient, null);
+    }
     assert.deepEqual(Object.keys(gradState), Object.keys(state));
     for (const parameter in state)
       checkSlopes(`${name}: ${parameter}`, gradState[parameter], state[parameter], () => inner(layer.loadStateDict(state).forward(...inputs.concat(null, null).slice(0, 3), given).output, gradOutput));
@@ -197,7 +208,7 @@ eachVariant('backward: the slopes of forward, with respect to the inputs and eve
     const single = Object.fromEntries(Object.entries(given).map(([key, value]) => [key, value?.data ? floats(value) : value]));
     layer.forward(...inputs.concat(null, null).slice(0, 3).map((x) => x && floats(x)), { ...single, needGrad: true });
     const got = layer.backward(floats(gradOutput));
-    for (const [key, want] of Object.entries({ gradQuery, gradKey, gradValue })) if (want) checkFloats(`${name}: ${key}`, got[key], want);
+    for (const [key, want] of Object.entries({ ...gradients, gradState: null })) if (want) checkFloats(`${name}: ${key}`, got[key], want);
     for (const parameter in gradState) checkFloats(`${name}: ${parameter}`, got.gradState[parameter], gradState[parameter]);
     layer.free();
   }

@@ -653,6 +653,10 @@ export interface MultiHeadAttentionGradients {
   gradKey: Tensor | null;
   /** The shape of `value`; null where `value` was left out: its share is part of what it defaulted to. */
   gradValue: Tensor | null;
+  /** The shape of `attnMask`; null without one, and for a boolean one. */
+  gradAttnMask: Tensor | null;
+  /** The shape of `keyPaddingMask`; null without one, and for a boolean one. */
+  gradKeyPaddingMask: Tensor | null;
   /** Of every parameter, under the names and with the shapes of {@link MultiHeadAttention.stateDict}. */
   gradState: Record<string, Tensor>;
 }
@@ -691,7 +695,7 @@ export class MultiHeadAttention {
           options?: MultiHeadAttentionForwardOptions | null): MultiHeadAttentionResult;
   /**
    * The gradients of the last `forward(..., { needGrad: true })`, given that of its output (`gradOutput`, shaped like it):
-   * with respect to query, key, value and every parameter. May be called again, with another `gradOutput`. What forward
+   * with respect to query, key, value, additive masks and every parameter. May be called again, with another `gradOutput`. What forward
    * computed on its way is computed once more, so that a forward call with `needGrad` keeps nothing but its arguments;
    * weights that were asked for have no gradient of their own. AttentionError `'no-forward'` where there was no such
    * call, or other parameters were loaded since.

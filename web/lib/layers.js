@@ -283,7 +283,7 @@ export class MultiHeadAttention {
     const heap = this.#living();
     const call = this.#graph;
     if (!call) throw new AttentionError('no-forward', 'backward(): call forward(..., { needGrad: true }) first');
-    const { q, k, v, type, roles } = call;
+    const { q, k, v, attnMask, padding, type, roles } = call;
     const gradOut = argument(heap, gradOutput, 'gradOutput');
     commonType({ name: 'the tensors of forward()', type }, gradOut);
     if (`${gradOut.shape}` !== `${q.shape}`) throw wrongSize('gradOutput', `shape [${q.shape.join(', ')}]`, `[${gradOut.shape.join(', ')}]`);
@@ -296,21 +296,26 @@ export class MultiHeadAttention {
       const places = {};
       for (const [role, tensor] of Object.entries({ query: q, key: k, value: v }))
         places[role] = roles[role] === role ? scope.takeTensor(tensor.shape, type, role) : places[roles[role]];
+      const masks = [attnMask, padding].map((mask) => (mask && mask.type !== 'bool' ? { shape: mask.shape, pointer: scope.takeTensor(mask.shape, type, mask.name) } : null));
       const [desc, forward] = this.#load(scope, call);
       const gradients = { ...places, ...this.#partsFrom(type, base) };
       const zeros = Object.fromEntries(Object.keys(MHA_BACKWARD_DATA.fields).map((field) => [field, 0]));
       heap.write(data, MHA_BACKWARD_DATA, {
         ...zeros, forward, grad_out,
+        ...Object.fromEntries(masks.map((mask, i) => [`grad_masks[${i}]`, mask?.pointer ?? 0])),
         ...Object.fromEntries(Object.entries(gradients).map(([name, pointer]) => [`grad_${name}`, pointer])),
       });
       run(heap, scope, `attn_mha_backward_${type}`, type, desc, data);
 
       const result = (role, { shape }) => (roles[role] === role ? new Tensor(heap.copy(type, places[role], count(shape)), [...shape]) : null);
+      const ofMask = (mask) => mask && new Tensor(heap.copy(type, mask.pointer, count(mask.shape)), [...mask.shape]);
       const parameter = ({ shape, start }) => new Tensor(heap.copy(type, base + start * (type === 'f64' ? 8 : 4), count(shape)), [...shape]);
       return {
         gradQuery: result('query', q),
         gradKey: result('key', k),
         gradValue: result('value', v),
+        gradAttnMask: ofMask(masks[0]),
+        gradKeyPaddingMask: ofMask(masks[1]),
         gradState: Object.fromEntries(Object.entries(all).map(([name, tensor]) => [name, parameter(tensor)])),
       };
     });
