@@ -174,6 +174,33 @@ eachVariant('float32 agrees with the float64 reference, whatever the numbers and
   check(fc.property(calls, (call) => agrees(attn, call)), 3 * RUNS);
 });
 
+eachVariant('scores of every stage agree with float64, and asking for them changes nothing', (attn) => {
+  check(fc.property(calls, fc.constantFrom('raw', 'softcapped', 'masked'), (call, returnScores) => {
+    const inputs = build(call);
+    const { q, k, options } = inputs;
+    const want = exact(attn, inputs, { ...ALL, returnScores });
+    const got = run(attn, inputs, { ...ALL, returnScores });
+    const [heads, seqLenQ, headDim] = q.shape.slice(1);
+    const [numKvHeads, seqLenKv] = k.shape.slice(1);
+    const scale = Math.abs(options.scale ?? 1 / Math.sqrt(headDim));
+    const allowed = want.scores.data.map((score, at) => {
+      const row = Math.floor(at / seqLenKv);
+      const [b, h] = [Math.floor(row / seqLenQ / heads), Math.floor(row / seqLenQ) % heads];
+      const key = (b * numKvHeads + Math.floor((h * numKvHeads) / heads)) * seqLenKv + (at % seqLenKv);
+      let size = 0;
+      for (let d = 0; d < headDim; d++) size += Math.abs(q.data[row * headDim + d] * k.data[key * headDim + d]);
+      const product = U * (headDim + 8) * scale * size;
+      const capped = options.softcap > 0 && returnScores !== 'raw' ? Math.min(product, 2 * options.softcap) || 0 : product;
+      const mask = returnScores === 'masked' && options.attnMask?.data instanceof Float64Array ? Math.abs(options.attnMask.data[at]) : 0;
+      const distance = returnScores === 'masked' && options.alibiSlopes ? seqLenQ + seqLenKv : 0;
+      return capped + 8 * U * (options.softcap + distance + (Number.isFinite(mask) ? mask : 0) + (Number.isFinite(score) ? Math.abs(score) : 0)) + 2 ** -126;
+    });
+    near(got.scores.data, want.scores.data, allowed, `${returnScores} scores`);
+    const plain = run(attn, inputs, ALL);
+    same(attn, inputs, got, plain, 'with scores');
+  }));
+});
+
 // ---- What may be done to a call without changing its result ---------------------------------------------------------
 
 const tame = fc.record({ ...Object.fromEntries(['query', 'key', 'value'].map((name) => [name, fc.constantFrom('ordinary', 'huge', 'zero', 'mixed')])) });
