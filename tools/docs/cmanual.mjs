@@ -38,6 +38,10 @@ function textOf(comment, known) {
     if (kind) html.push(`<${kind}>`);
     open = kind;
   };
+  // A name that fills its column is parted from what it is by one space only.
+  const ITEM = /^ {2}(\S.{0,35}?) {2,}(?=\S)/;
+  const column = comment.map((line) => ITEM.exec(line)?.[0].length).find(Boolean);
+  const isNames = (text) => /^[\w*]+(, [\w*]+)*$/.test(text);
   comment.forEach((line, i) => {
     const text = line.trim();
     const indent = line.length - line.trimStart().length;
@@ -53,8 +57,10 @@ function textOf(comment, known) {
     }
     if (open === 'dl' && indent > 2) return void html.splice(-1, 1, html.at(-1).replace(/(<\/dd>)?$/, ` ${inline(text)}</dd>`).replace('</dt> ', '</dt><dd>'));
     enter('dl');
-    const [, name, what] = /^(.{1,36}?) {2,}(.*)$/.exec(text) ?? (/^[\w*, ]+$/.test(text) && text.length < 50 ? [null, text] : [null, '', text]);
-    const shown = /^[\w*]+(, [\w*]+)*$/.test(name) ? `<code>${name}</code>` : escape(name);
+    const filled = line[column - 1] === ' ' && isNames(line.slice(2, column - 1));
+    const [, name, what] = filled ? [null, line.slice(2, column - 1), line.slice(column)]
+      : /^(.{1,36}?) {2,}(.*)$/.exec(text) ?? (isNames(text) ? [null, text] : [null, '', text]);
+    const shown = isNames(name) ? `<code>${name}</code>` : escape(name);
     html.push(name ? `<dt>${shown}</dt>${what ? `<dd>${inline(what)}</dd>` : ''}` : `<dd>${inline(text)}</dd>`);
   });
   enter();
