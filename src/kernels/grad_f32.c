@@ -3,9 +3,10 @@
 #include "kernels/exp_f32.h"
 #include "simd/f32x4.h"
 
-/* One tile. rows is a constant at every call; compare product_f32.c. */
-SIMD_INLINE void tile(const int rows, int panels, const float *a, ptrdiff_t a_stride,
-                      const float *b, float *c, ptrdiff_t c_stride) {
+/* One tile; compare product_f32.c. rows and columns_at_once are constants at every call: the tile of
+ * all rows is unrolled, the others, of which a product has one, stay small. */
+SIMD_INLINE void tile(const int rows, const int columns_at_once, int panels, const float *a,
+                      ptrdiff_t a_stride, const float *b, float *c, ptrdiff_t c_stride) {
     f32x4 acc[TILE_ROWS][2];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
@@ -13,14 +14,16 @@ SIMD_INLINE void tile(const int rows, int panels, const float *a, ptrdiff_t a_st
         acc[r][1] = f32x4_load(c + r * c_stride + 4);
     }
     for (int p = 0; p < panels; p++) {
+        for (int first = 0; first < PANEL; first += columns_at_once) {
 #pragma GCC unroll 8
-        for (int l = 0; l < PANEL; l++) {
-            const f32x4 b0 = f32x4_load(b + l * PANEL), b1 = f32x4_load(b + l * PANEL + 4);
+            for (int l = first; l < first + columns_at_once; l++) {
+                const f32x4 b0 = f32x4_load(b + l * PANEL), b1 = f32x4_load(b + l * PANEL + 4);
 #pragma GCC unroll 6
-            for (int r = 0; r < rows; r++) {
-                const f32x4 x = f32x4_load_splat(a + r * PANEL + l);
-                acc[r][0] = f32x4_madd(x, b0, acc[r][0]);
-                acc[r][1] = f32x4_madd(x, b1, acc[r][1]);
+                for (int r = 0; r < rows; r++) {
+                    const f32x4 x = f32x4_load_splat(a + r * PANEL + l);
+                    acc[r][0] = f32x4_madd(x, b0, acc[r][0]);
+                    acc[r][1] = f32x4_madd(x, b1, acc[r][1]);
+                }
             }
         }
         a += a_stride;
@@ -39,7 +42,12 @@ typedef void tile_fn(TILE_ARGS);
 
 #define DEFINE_TILE(rows)                                                                          \
     static __attribute__((noinline)) void tile_##rows(TILE_ARGS) {                                 \
-        tile(rows, panels, a, a_stride, b, c, c_stride);                                           \
+        const int columns_at_once = rows == TILE_ROWS ? PANEL : 1;                                 \
+        if (rows <= ROWS_AT_ONCE)                                                                  \
+            tile(rows, columns_at_once, panels, a, a_stride, b, c, c_stride);                      \
+        else                                                                                       \
+            for (int r = 0; r < rows; r++)                                                         \
+                tile_1(panels, a + r * PANEL, a_stride, b, c + r * c_stride, c_stride);            \
     }
 DEFINE_TILE(1)
 DEFINE_TILE(2)

@@ -35,19 +35,26 @@ SIMD_INLINE void tile(const int rows, const int add, int depth, const float *a, 
     int depth, const float *a, ptrdiff_t a_step, const float *b, float *c, ptrdiff_t c_stride
 typedef void tile_fn(TILE_ARGS);
 
-#define DEFINE_TILE(rows)                                                                          \
-    static __attribute__((noinline)) void tile_set_##rows(TILE_ARGS) {                             \
-        tile(rows, 0, depth, a, a_step, b, c, c_stride);                                           \
-    }                                                                                              \
-    static __attribute__((noinline)) void tile_add_##rows(TILE_ARGS) {                             \
-        tile(rows, 1, depth, a, a_step, b, c, c_stride);                                           \
+#define DEFINE_TILE(rows, name, add)                                                               \
+    static __attribute__((noinline)) void name##rows(TILE_ARGS) {                                  \
+        if (rows <= ROWS_AT_ONCE)                                                                  \
+            tile(rows, add, depth, a, a_step, b, c, c_stride);                                     \
+        else                                                                                       \
+            for (int r = 0; r < rows; r++)                                                         \
+                name##1(depth, a + r, a_step, b, c + r * c_stride, c_stride);                      \
     }
-DEFINE_TILE(1)
-DEFINE_TILE(2)
-DEFINE_TILE(3)
-DEFINE_TILE(4)
-DEFINE_TILE(5)
-DEFINE_TILE(6)
+DEFINE_TILE(1, tile_set_, 0)
+DEFINE_TILE(1, tile_add_, 1)
+DEFINE_TILE(2, tile_set_, 0)
+DEFINE_TILE(2, tile_add_, 1)
+DEFINE_TILE(3, tile_set_, 0)
+DEFINE_TILE(3, tile_add_, 1)
+DEFINE_TILE(4, tile_set_, 0)
+DEFINE_TILE(4, tile_add_, 1)
+DEFINE_TILE(5, tile_set_, 0)
+DEFINE_TILE(5, tile_add_, 1)
+DEFINE_TILE(6, tile_set_, 0)
+DEFINE_TILE(6, tile_add_, 1)
 
 static tile_fn *const tile_set_tail[TILE_ROWS] = {0,          tile_set_1, tile_set_2,
                                                   tile_set_3, tile_set_4, tile_set_5};

@@ -8,6 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#define ROWS_AT_ONCE                                                                               \
+    1 /* of a tile: fewer lanes fit into registers, and the code is a tenth smaller */
+
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef int32_t mask4 __attribute__((vector_size(16)));
 

@@ -12,6 +12,8 @@
 #include <wasm_simd128.h>
 #endif
 
+#define ROWS_AT_ONCE 6
+
 typedef v128_t f32x4;
 typedef v128_t mask4;
 

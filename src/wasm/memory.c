@@ -3,17 +3,18 @@
  * Why not malloc: Emscripten's small one (emmalloc, 3.1.69) adds sizes to pointers without a look
  * at the overflow and traps when a block does not fit below 4 GiB; its other one (dlmalloc) makes
  * every module 3 KB larger, gzipped. This is Kernighan & Ritchie 1988, section 8.7: free blocks in
- * a list by address, first fit, neighbours joined.
+ * a list by address, first fit, neighbours joined. All memory behind the linker's data is its own.
  *
- * For the one thread that runs JavaScript; malloc, which the threads' runtime uses, may be used
- * beside it. */
-#define _DEFAULT_SOURCE /* sbrk */
+ * For the one thread that runs JavaScript. */
+#include "wasm/memory.h"
 
-#include <stddef.h>
 #include <stdint.h>
-#include <unistd.h>
 
 #define ALIGNMENT ((size_t)64) /* a cache line */
+#define PAGE ((size_t)65536)
+#define MOST_SPARE_PAGES ((size_t)1536) /* 96 MiB */
+
+extern char __heap_base[]; /* the linker's */
 
 /* Lies in the ALIGNMENT bytes before the memory that was given out. */
 typedef struct block {
@@ -22,6 +23,7 @@ typedef struct block {
 } block;
 
 static block *first_free;
+static char *end_of_memory; /* NULL before the first call */
 
 static char *end_of(block *b) {
     return (char *)b + b->bytes;
@@ -48,22 +50,31 @@ static void insert(block *b) {
         join_with_next(before);
 }
 
-/* Makes the free block at the end of memory `bytes` long, as far as there is memory. */
+/* Makes what memory has beyond end_of_memory a free block. */
+static void take_over(void) {
+    if (!end_of_memory)
+        end_of_memory = (char *)(((uintptr_t)__heap_base + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    block *added = (block *)end_of_memory;
+    end_of_memory = (char *)(__builtin_wasm_memory_size(0) * PAGE);
+    added->bytes = (size_t)(end_of_memory - (char *)added);
+    insert(added);
+}
+
+/* Makes the free block at the end of memory `bytes` long, as far as there is memory; and a fifth of
+ * all longer where that can be had, because in some engines growing copies everything. */
 static void grow(size_t bytes) {
     block *last = first_free;
     while (last && last->next)
         last = last->next;
-    char *const end = sbrk(0);
-    size_t missing = last && end_of(last) == end ? bytes - last->bytes : bytes;
-    const size_t padding = -(uintptr_t)end % ALIGNMENT;
-    if (missing > SIZE_MAX - padding)
-        return;
-    missing += padding;
-    if (sbrk((intptr_t)missing) != end)
-        return;
-    block *added = (block *)(end + padding);
-    added->bytes = missing - padding;
-    insert(added);
+    if (last && end_of(last) == end_of_memory)
+        bytes -= last->bytes;
+    const size_t pages = bytes / PAGE + (bytes % PAGE != 0);
+    size_t spare = __builtin_wasm_memory_size(0) / 5;
+    if (spare > MOST_SPARE_PAGES)
+        spare = MOST_SPARE_PAGES;
+    if (__builtin_wasm_memory_grow(0, pages + spare) != SIZE_MAX ||
+        __builtin_wasm_memory_grow(0, pages) != SIZE_MAX)
+        take_over();
 }
 
 /* The link to the first free block of `bytes` or more; to NULL if there is none. */
@@ -74,9 +85,9 @@ static block **find(size_t bytes) {
     return link;
 }
 
-/* 64-byte aligned memory, or NULL. */
-void *wasm_alloc(size_t bytes);
 void *wasm_alloc(size_t bytes) {
+    if (!end_of_memory)
+        take_over();
     if (bytes > SIZE_MAX - 2 * ALIGNMENT)
         return NULL;
     const size_t need = (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -99,8 +110,6 @@ void *wasm_alloc(size_t bytes) {
     return (char *)b + ALIGNMENT;
 }
 
-/* Gives memory of wasm_alloc() back. NULL: nothing. */
-void wasm_free(void *pointer);
 void wasm_free(void *pointer) {
     if (pointer)
         insert((block *)((char *)pointer - ALIGNMENT));

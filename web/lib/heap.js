@@ -42,7 +42,7 @@ export class Heap {
   }
 
   get bytes() {
-    return this.disposed ? 0 : this.#module.wasmMemory.buffer.byteLength;
+    return this.disposed ? 0 : this.#module.memory.buffer.byteLength;
   }
 
   // For whoever wants to use it: throws if the engine is gone.
@@ -55,8 +55,7 @@ export class Heap {
     const module = this.#module;
     if (!module) return;
     this.#module = null;
-    if (this.threads) module._attn_threads_destroy(this.threads);
-    module.PThread?.terminateAllThreads();
+    for (const worker of module.workers) worker.terminate();
   }
 
   // startThreads(threads): attn_threads_create
@@ -79,7 +78,7 @@ export class Heap {
   }
 
   view(type, pointer, length) {
-    return new VIEWS[type](this.module.wasmMemory.buffer, pointer, length);
+    return new VIEWS[type](this.module.memory.buffer, pointer, length);
   }
 
   copy(type, pointer, length) {
@@ -106,7 +105,7 @@ export class Heap {
   }
 
   phrase(status) {
-    const text = this.view('bool', this.module._attn_status_name(status) >>> 0, 64);
+    const text = this.view('bool', this.module.exports.attn_status_name(status) >>> 0, 64);
     return String.fromCharCode(...text.subarray(0, text.indexOf(0)));
   }
 
@@ -115,7 +114,7 @@ export class Heap {
   #invoke(name, ...args) {
     const { module } = this;
     let f = this.#functions.get(name);
-    if (!f) this.#functions.set(name, (f = module[`_${name}`]));
+    if (!f) this.#functions.set(name, (f = module.exports[name]));
     try {
       return f(...args);
     } catch (cause) {
@@ -125,7 +124,7 @@ export class Heap {
 
   // Whether a buffer is this engine's memory.
   holds(buffer) {
-    return buffer === this.module.wasmMemory.buffer;
+    return buffer === this.module.memory.buffer;
   }
 
   // call(name, ...args): a function of attn.h; its status becomes an error.

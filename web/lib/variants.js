@@ -3,19 +3,13 @@
 import * as probes from './probes.js';
 import { AttentionError, choice, integer, wrongKind } from './status.js';
 
-// Fastest first. The loads are literal, so that bundlers can follow them.
+// Fastest first. The addresses are literal, so that bundlers can follow them.
 const VARIANTS = [
-  {
-    name: 'relaxed-threads', needs: ['relaxed', 'threads'],
-    load: () => import('./wasm/relaxed-threads.mjs'), url: () => new URL('./wasm/relaxed-threads.wasm', import.meta.url),
-  },
-  {
-    name: 'simd-threads', needs: ['simd', 'threads'],
-    load: () => import('./wasm/simd-threads.mjs'), url: () => new URL('./wasm/simd-threads.wasm', import.meta.url),
-  },
-  { name: 'relaxed', needs: ['relaxed'], load: () => import('./wasm/relaxed.mjs'), url: () => new URL('./wasm/relaxed.wasm', import.meta.url) },
-  { name: 'simd', needs: ['simd'], load: () => import('./wasm/simd.mjs'), url: () => new URL('./wasm/simd.wasm', import.meta.url) },
-  { name: 'scalar', needs: [], load: () => import('./wasm/scalar.mjs'), url: () => new URL('./wasm/scalar.wasm', import.meta.url) },
+  { name: 'relaxed-threads', needs: ['relaxed', 'threads'], url: () => new URL('./wasm/relaxed-threads.wasm', import.meta.url) },
+  { name: 'simd-threads', needs: ['simd', 'threads'], url: () => new URL('./wasm/simd-threads.wasm', import.meta.url) },
+  { name: 'relaxed', needs: ['relaxed'], url: () => new URL('./wasm/relaxed.wasm', import.meta.url) },
+  { name: 'simd', needs: ['simd'], url: () => new URL('./wasm/simd.wasm', import.meta.url) },
+  { name: 'scalar', needs: [], url: () => new URL('./wasm/scalar.wasm', import.meta.url) },
 ];
 
 const MAX_AUTO_THREADS = 8;
@@ -95,16 +89,50 @@ function compile(url) {
   return compiled.get(href);
 }
 
-function instantiate(factory, module, pthreadPoolSize) {
-  return new Promise((resolve, reject) => {
-    factory({
-      pthreadPoolSize,
-      instantiateWasm(imports, receive) {
-        WebAssembly.instantiate(module, imports).then((instance) => receive(instance, module)).catch(reject);
-        return {};
-      },
-    }).then(resolve, reject);
-  });
+// A browser's main thread may not sleep: it asks again and again instead.
+function maySleep() {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 0);
+    return 1;
+  } catch {
+    return 0;
+  }
+}
+
+// One worker per thread beside the caller's, each asleep in wasm_thread_run() of src/wasm/threads.c. Once they are
+// there, none keeps a process alive.
+async function startWorkers(count, module, memory, { wasm_thread_stack }) {
+  const { Worker } = globalThis.Worker ? globalThis : process.getBuiltinModule('node:worker_threads');
+  const workers = [];
+  try {
+    await Promise.all(Array.from({ length: count }, (_, index) => new Promise((resolve, reject) => {
+      const stack = wasm_thread_stack() >>> 0;
+      if (stack === 0) throw new RangeError('no room for the stack of a thread');
+      const worker = new Worker(new URL('./thread.js', import.meta.url), { type: 'module' });
+      workers.push(worker);
+      const failed = (event) => reject(event.error ?? (event instanceof Error ? event : new Error(event.message ?? 'thread.js could not be loaded')));
+      if (worker.on) worker.on('message', resolve).on('error', failed);
+      else [worker.onmessage, worker.onerror] = [resolve, failed];
+      worker.postMessage({ module, memory, stack, index });
+    })));
+  } catch (error) {
+    for (const worker of workers) worker.terminate();
+    throw error;
+  }
+  for (const worker of workers) worker.unref?.();
+  return workers;
+}
+
+// instantiate(module, threads, isShared) -> { exports, memory, workers }
+async function instantiate(module, threads, isShared) {
+  if (!isShared) {
+    const { exports } = await WebAssembly.instantiate(module);
+    return { exports, memory: exports.memory, workers: [] };
+  }
+  const memory = new WebAssembly.Memory({ initial: 16, maximum: 65535, shared: true });
+  const sleeps = maySleep();
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory, may_sleep: () => sleeps } });
+  return { exports, memory, workers: await startWorkers(threads - 1, module, memory, exports) };
 }
 
 // load({ variant, threads, wasmUrl }) -> { name, threads, module }
@@ -112,10 +140,9 @@ export async function load(options) {
   const [row, threads] = select(options);
   const url = locate(options.wasmUrl, row);
   try {
-    const [{ default: factory }, module] = await Promise.all([row.load(), compile(url)]);
-    return { name: row.name, threads, module: await instantiate(factory, module, threads - 1) };
+    return { name: row.name, threads, module: await instantiate(await compile(url), threads, isThreaded(row)) };
   } catch (cause) {
     if (cause instanceof RangeError) throw new AttentionError('memory', `no memory for an engine: ${cause.message}`, { cause });
-    throw new AttentionError('load', `variant '${row.name}' could not be loaded from ${url}: ${cause.message}. Serve ${row.name}.wasm there, as application/wasm, and ${row.name}.mjs beside the module (or say where: wasmUrl)`, { cause });
+    throw new AttentionError('load', `variant '${row.name}' could not be loaded from ${url}: ${cause.message}. Serve ${row.name}.wasm there, as application/wasm${isThreaded(row) ? ', and thread.js beside the module' : ''} (or say where: wasmUrl)`, { cause });
   }
 }
