@@ -32,6 +32,17 @@ const states = {
   'the column view': (page) => page.getByRole('button', { name: 'Column: who looks at it' }).click(),
   'a drawn mask': (page) => page.getByLabel('by hand').check(),
   'no text': (page) => page.locator('#text').fill(''),
+  'ready-made weights': async (page) => {
+    await page.getByRole('button', { name: 'Open your tensors' }).click();
+    await page.setInputFiles('#files', [{ name: 'w.json', mimeType: 'application/json', buffer: Buffer.from(JSON.stringify({ attention: [[[[1, 0], [0.5, 0.5]]], [[[0, 1], [1, 0]]]] })) }]);
+    await page.getByRole('button', { name: 'Show', exact: true }).click();
+  },
+  'a part of a table, another sentence compared': async (page) => {
+    await page.locator('#text').fill('word '.repeat(80));
+    await page.getByRole('button', { name: 'Compare with another setting' }).click();
+    await page.getByLabel('Its sentence').fill('another sentence');
+    await openAll(page);
+  },
   'the dialog': (page) => page.getByRole('button', { name: 'Open your tensors' }).click(),
 };
 

@@ -60,6 +60,50 @@ test('a large file: more weights than are held at once, head by head, rows compu
   await page.context().close();
 });
 
+test('large ready-made weights: one head at a time, no scores, no queries', async () => {
+  const page = await browser.open();
+  const [heads, n] = [3, 1300];
+  const weights = new Float32Array(heads * n * n);
+  for (let h = 0; h < heads; h += 1) for (let i = 0; i < n; i += 1) weights[(h * n + i) * n + Math.max(0, i - h)] = 1;
+  await give(page, { 'attention.npy': npy(weights, [heads, n, n]) });
+  assert.deepEqual(await page.locator('.head-stat').allInnerTexts(), ['itself 100 % · 0.00 bits', 'previous 100 % · 0.00 bits', 'largest 100 % · 0.00 bits']);
+  const bright = () => page.locator('.stage .matrix-heat').evaluate((canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return Array.from({ length: data.length / 4 }, (_, at) => data[4 * at]).filter((red) => red > 200).length;
+  });
+  for (const head of [0, 2]) {
+    await after(page, () => page.locator('.head').nth(head).click());
+    assert.ok(await bright() > 300, `head ${head}`);
+    assert.match(await page.locator('.caption').innerText(), /looks at 1 \(100 %\)/);
+  }
+  assert.equal(await page.locator('[role=tab][aria-disabled=true]').count(), 3);
+  assert.equal(await page.locator('.tables').isVisible(), false);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test('odd but possible links: something is drawn, nothing is complained about', async () => {
+  const links = [
+    '#v=1&panel=compare', '#v=1&stage=difference', '#v=1&panel=compare&compare=none~1~1~4~dot&source=textbook', '#v=1&panel=decode&stage=gradient&mask=none&query=900',
+    '#v=1&head=200&query=99999&key=99999', '#v=1&mask=window.0.0&byColumn=1&stage=gradient', '#v=1&mask=drawn.500-500.0-0', '#v=1&edits=q.9999999:1_general.0:5&score=multiplicative',
+    '#v=1&text=x&compare=none~1~1~4~additive~heads:8~headDim:64~over:mean~text:a+b+c&stage=difference&panel=compare', '#v=1&panel=lesson&step=6&source=random&compare=causal~0~4~0~dot', '#v=1&heads=1&gain=0&panel=sqrtd',
+  ];
+  const page = await browser.open();
+  for (const link of links) {
+    await after(page, () => page.evaluate((hash) => { location.hash = hash; }, link));
+    await page.waitForTimeout(60);
+    await ready(page);
+    const tones = await page.locator('.stage .matrix-heat').evaluate((canvas) => {
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      return new Set(Array.from({ length: data.length / 4 }, (_, i) => data.slice(4 * i, 4 * i + 4).join())).size;
+    });
+    assert.ok(tones >= 1, link);
+    assert.match(await page.locator('.readout').innerText(), /weight|difference|change|score|hidden|no such cell/, link);
+    assert.deepEqual(page.complaints, [], link);
+  }
+  await page.context().close();
+});
+
 test('files dropped on the page open the dialog', async () => {
   const page = await browser.open();
   await page.evaluate((text) => {

@@ -12,36 +12,25 @@ const BLOCK = 256;
 
 export class Cancelled extends Error {}
 
-/** A sentence's model where `chosen` is null, else the tensors of a file. */
+/** A sentence's model where `chosen` is null, else the tensors of a file or the weights that it holds ready-made. */
 export async function attendLarge(attn, job, chosen, breathe) {
-  let tensors = chosen;
-  let extra = { tokens: chosen?.tokens, keyTokens: chosen?.keyTokens, kinds: null, ids: null };
-  if (!chosen) {
-    const kinds = headKinds.slice(0, job.heads);
-    const model = buildModel(job.tokens, { kinds, headDim: job.headDim, gain: job.gain, seed: job.seed });
-    const [q, k, v] = [model.wq, model.wk, model.wv].map((weight) => splitHeads(project(attn, model.x, weight), job.heads));
-    tensors = { q, k, v };
-    extra = { tokens: job.tokens, keyTokens: job.tokens, kinds, ids: model.ids };
-  }
-  const { q, k, v } = edited(tensors, job.edits);
-  const [, heads, n, d] = q.shape;
-  const m = k.shape[2];
-  const dv = v.shape[3];
-  const base = { q, k, v, heads, n, m, d, dv, job, large: true, ids: extra.ids };
+  const { base, extra } = chosen?.weights ? readyBase(job, chosen) : computedBase(attn, job, chosen);
+  const { heads, n, m, d, dv, ids } = base;
+  const { mask } = base.job;
   const stage = Math.min(job.head, heads - 1);
-  const output = new Float32Array(heads * n * dv);
+  const output = base.ready ? null : new Float32Array(heads * n * dv);
   const thumbs = [];
   const stats = [];
   let weights = null;
   let milliseconds = 0;
   for (let head = 0; head < heads; head += 1) {
-    const tally = new Tally(attn, { n, m, ids: extra.ids });
+    const tally = new Tally(attn, { n, m, ids });
     const thumb = { data: new Float32Array(THUMB * THUMB).fill(-1), rows: Math.min(THUMB, n), cols: Math.min(THUMB, m) };
     const matrix = head === stage ? new Matrix(n, m) : null;
     await headBlocks(attn, base, head, 'weights', (done) => breathe(head + done, heads), (block, found, from, to, took) => {
       milliseconds += took;
-      output.set(found.output.data, (head * n + from) * dv);
-      const ranges = Array.from({ length: to - from }, (_, i) => visibleRange(job.mask, from + i, m));
+      output?.set(found.output.data, (head * n + from) * dv);
+      const ranges = Array.from({ length: to - from }, (_, i) => visibleRange(mask, from + i, m));
       tally.add(block, from, to, {
         visible: (i, j) => j >= ranges[i - from][0] && j < ranges[i - from][1],
         seen: ranges.filter(([first, last]) => last > first).length,
@@ -54,11 +43,35 @@ export async function attendLarge(attn, job, chosen, breathe) {
     thumbs.push(thumb);
     stats.push(tally.finish());
   }
-  const { scale } = rowOptions(job, 0, 1, m, d);
   return {
-    ...base, ...extra, kinds: extra.kinds ?? new Array(heads).fill('data'), scale, milliseconds,
+    ...base, ...extra, scale: base.ready ? null : rowOptions(job, 0, 1, m, d).scale, milliseconds,
     variant: attn.variant, threads: attn.threads, score: 'dot',
-    weights, output: { data: output }, thumbs, stats,
+    weights, output: output && { data: output }, thumbs, stats,
+  };
+}
+
+function computedBase(attn, job, chosen) {
+  let tensors = chosen;
+  let extra = { tokens: chosen?.tokens, keyTokens: chosen?.keyTokens, kinds: chosen && new Array(chosen.heads).fill('data') };
+  let ids = null;
+  if (!chosen) {
+    const kinds = headKinds.slice(0, job.heads);
+    const model = buildModel(job.tokens, { kinds, headDim: job.headDim, gain: job.gain, seed: job.seed });
+    const [q, k, v] = [model.wq, model.wk, model.wv].map((weight) => splitHeads(project(attn, model.x, weight), job.heads));
+    tensors = { q, k, v };
+    extra = { tokens: job.tokens, keyTokens: job.tokens, kinds };
+    ids = model.ids;
+  }
+  const { q, k, v } = edited(tensors, job.edits);
+  const [, heads, n, d] = q.shape;
+  return { base: { q, k, v, heads, n, m: k.shape[2], d, dv: v.shape[3], job, large: true, ids }, extra };
+}
+
+/** `all`: the weights of every head; they stay in the worker. */
+function readyBase(job, { weights, tokens, keyTokens, heads, n, m }) {
+  return {
+    base: { all: weights, heads, n, m, d: null, dv: null, job: { ...job, mask: { kind: 'none' } }, large: true, ready: true, ids: null },
+    extra: { tokens, keyTokens, kinds: new Array(heads).fill('data') },
   };
 }
 
@@ -99,9 +112,14 @@ const wanted = {
 
 /** take(block [to - from, m], the engine's answer, from, to, milliseconds) for one block of rows after the other. */
 async function headBlocks(attn, held, head, stage, breathe, take) {
-  const { n, m, d, job } = held;
+  const { n, m, d, job, all } = held;
   for (let from = 0; from < n; from += BLOCK) {
     const to = Math.min(n, from + BLOCK);
+    if (all) {
+      take(all.data.subarray((head * n + from) * m, (head * n + to) * m), null, from, to, 0);
+      await breathe(to / n);
+      continue;
+    }
     const { q, k, v } = headTensors(held, head, from, to);
     const options = wanted[stage](rowOptions(job, from, to, m, d));
     const started = performance.now();

@@ -114,7 +114,7 @@ const lesson = new LessonPanel({
   leave: () => apply(presetSettings('heads')),
 });
 const openDialog = new OpenDialog({
-  engine,
+  request: (message, options) => pending(engine.request('file', message, options)),
   opened: (file) => {
     store.set({ file });
     apply(fileSettings());
@@ -226,21 +226,29 @@ function cancelWork() {
 /** How many answers are awaited: data-picture on the root says "current" when nothing on the page is older than the input. */
 let awaited = 0;
 
-async function ask(channel, message, then) {
+async function pending(answer) {
   awaited += 1;
   root.dataset.picture = 'old';
+  try {
+    return await answer;
+  } finally {
+    awaited -= 1;
+    // What follows from the answer may ask for more before the next task.
+    setTimeout(() => { if (awaited === 0) root.dataset.picture = 'current'; });
+  }
+}
+
+async function ask(channel, message, then) {
   const started = performance.now();
   try {
-    const result = await engine.request(channel, message, {
+    const result = await pending(engine.request(channel, message, {
       onProgress: ({ done, total }) => { if (performance.now() - started > 200) store.set({ progress: done / total }); },
-    });
+    }));
     if (result) then(result);
   } catch (error) {
     store.set({ problem: t.computeFailed(error.message) });
   } finally {
-    awaited -= 1;
     if (channel === 'main' || channel === 'head') store.set({ progress: null });
-    if (awaited === 0) root.dataset.picture = 'current';
   }
 }
 

@@ -1,12 +1,13 @@
 // Opening files: dropped anywhere or chosen; which tensors are meant is asked where it is not obvious.
 
 import { h } from './dom.js';
+import { MAX_FILE_BYTES } from './limits.js';
 import { t } from './strings.js';
 
 const parts = { qkv: ['q', 'k', 'v', 'o'], x: ['x', 'inProj', 'inBias', 'wq', 'wk', 'wv', 'o'], weights: ['weights'] };
 
 export class OpenDialog {
-  #engine;
+  #request;
   #opened;
   #settings;
   #body = h('div', { class: 'open-body' });
@@ -15,9 +16,9 @@ export class OpenDialog {
   #problem = h('p', { class: 'problem', role: 'alert' });
   #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json', class: 'away', id: 'files', 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
 
-  /** opened({ id, name, n, m, heads }): tensors were chosen; settings(object): the file held a saved state. */
-  constructor({ engine, opened, settings }) {
-    this.#engine = engine;
+  /** request(message, options) asks the worker; opened({ id, name, n, m, heads }): tensors were chosen; settings(object): the file held a saved state. */
+  constructor({ request, opened, settings }) {
+    this.#request = request;
     this.#opened = opened;
     this.#settings = settings;
     this.button = h('button', { type: 'button', class: 'small', onclick: () => this.show() }, t.files.open);
@@ -58,6 +59,11 @@ export class OpenDialog {
     const chosen = [...list];
     if (chosen.length === 0) return;
     const names = chosen.map(({ name }) => name).join(', ');
+    // Before anything is read: what does not fit in memory would end the page.
+    if (chosen.reduce((sum, { size }) => sum + size, 0) > MAX_FILE_BYTES) {
+      this.#problem.textContent = t.files.tooLarge(MAX_FILE_BYTES);
+      return;
+    }
     try {
       if (chosen.length === 1 && chosen[0].name.endsWith('.json') && chosen[0].size < 2 ** 24) {
         const saved = savedState(await chosen[0].text());
@@ -68,7 +74,7 @@ export class OpenDialog {
         }
       }
       const files = await Promise.all(chosen.map(async (file) => ({ name: file.name, buffer: await file.arrayBuffer() })));
-      const found = await this.#engine.request('file', { type: 'open', files }, { transfer: files.map(({ buffer }) => buffer) });
+      const found = await this.#request({ type: 'open', files }, { transfer: files.map(({ buffer }) => buffer) });
       if (!found) return;
       // What was found takes the place of the explanation: the button that shows it must be in sight.
       this.#intro.hidden = true;
@@ -122,7 +128,7 @@ export class OpenDialog {
   async #use(choice, name) {
     this.#problem.textContent = '';
     try {
-      const found = await this.#engine.request('file', { type: 'use', choice });
+      const found = await this.#request({ type: 'use', choice });
       if (!found) return;
       this.#opened({ ...found, name, choice, id: Date.now(), ready: choice.mode === 'weights' });
       this.dialog.close();
@@ -134,7 +140,7 @@ export class OpenDialog {
   /** Another layer or batch element of the file that is open; resolves with the file as it is then, rejects with a reason. */
   async layer(file, index) {
     const choice = { ...file.choice, index };
-    const found = await this.#engine.request('file', { type: 'use', choice });
+    const found = await this.#request({ type: 'use', choice });
     return found && { ...file, ...found, choice };
   }
 }

@@ -255,6 +255,7 @@ export const t = {
     reads: ({ name, tokens, heads, d }) => `${name} is read as ${plural(tokens, 'token', 'tokens')} in ${plural(heads, 'head', 'heads')} of size ${d}.`, heads: 'Heads (if not an axis)', index: 'Batch or layer, from 0',
     failed: (message) => `${message}`, agreement: ({ largest, of }) => `Your output agrees to ${largest.toExponential(1)} at the worst number; its largest is ${format(of, 3)}.`,
     disagreement: ({ largest, of }) => `Your output does not agree: the worst number differs by ${format(largest, 4)}, where the largest is ${format(of, 3)}. Another mask or scale may have been used.`,
+    tooLarge: (bytes) => `Together these files are larger than ${(bytes / 2 ** 20).toLocaleString('en')} MB, more than fits in the memory of a page. Save fewer layers or heads: array[:1].`,
     settingsRead: 'Settings restored from the file.',
   },
   save: {

@@ -50,8 +50,8 @@ async function attend(attn, { id, job, channel, against, means }) {
     result = await attendLarge(attn, { ...job, tokens: longTokens(DEFAULT_LONG), score: 'dot' }, null, breather(id));
   } else if (job.kind === 'file') {
     if (!chosen) throw new Error('no file is open any more.');
-    if (chosen.weights) result = attendWeights(attn, chosen);
-    else if (chosen.heads * chosen.n * chosen.m > ALL_HEADS_LIMIT) result = await attendLarge(attn, job, chosen, breather(id));
+    if (chosen.heads * chosen.n * chosen.m > ALL_HEADS_LIMIT) result = await attendLarge(attn, job, chosen, breather(id));
+    else if (chosen.weights) result = attendWeights(attn, chosen);
     else {
       result = { ...attendTensors(attn, edited(chosen, job.edits), { ...job, score: 'dot' }), tokens: chosen.tokens, keyTokens: chosen.keyTokens };
       result.kinds = new Array(result.heads).fill('data');
@@ -60,12 +60,12 @@ async function attend(attn, { id, job, channel, against, means }) {
   } else {
     result = attendText(attn, job);
   }
-  result.job = job;
+  result.job = result.ready ? { ...job, mask: { kind: 'none' } } : job;
   const first = held.get(against);
   if (first && !first.large && !result.large) result.pair = pairOf(attn, first, result, { means });
   held.set(channel, result);
   if (!result.large) return result;
-  const { weights, ...rest } = result;
+  const { weights, all, ...rest } = result;
   // The matrix of the head on the stage goes to the page for good; rows are computed again when asked about.
   held.set(channel, { ...result, weights: null });
   return { ...rest, weights, transfer: buffersOf(weights) };
