@@ -95,7 +95,7 @@ async function measureIn(place, { rows, everyRow, variants, mode, clock }) {
   } else {
     await measureNode({ rows, variants, mode, clock, onResult });
     if (everyRow) {
-      measurement.sizes = (await import('./sizes.mjs')).sizes();
+      measurement.sizes = await (await import('./sizes.mjs')).sizes();
       measurement.cold = await (await import('./cold.mjs')).cold(COLD_ROUNDS[mode]);
       say(extraText(measurement));
     }

@@ -1,15 +1,14 @@
 import { KvCache } from './cache.js';
 import { sdpaBackward } from './gradients.js';
-import { Heap, bytesOf, count, newArray } from './heap.js';
+import { Engine, heapOf } from './engine.js';
+import { bytesOf, count, newArray } from './heap.js';
 import { MultiHeadAttention } from './layers.js';
 import * as operators from './operators.js';
 import { scoreAttention, scoreAttentionBackward } from './scores.js';
 import { explain, headStatistics, rollout } from './weights.js';
-import { sdpa, sdpaAsync } from './sdpa.js';
 import { argument, rank, size } from './shapes.js';
-import { DISPOSE, AttentionError, finite, integer, readOptions } from './status.js';
-import { EngineTensor, Tensor } from './tensor.js';
-import { load } from './variants.js';
+import { AttentionError, finite, integer, readOptions } from './status.js';
+import { Tensor } from './tensor.js';
 
 // For SimpleAttention, which may be made without naming an engine.
 const living = new Set();
@@ -19,36 +18,10 @@ export function firstLiving() {
   throw new AttentionError('no-engine', 'there is no engine: await Attention.create() first, or give one as `engine`');
 }
 
-export class Attention {
-  #heap;
-
-  static async create(options) {
-    const { name, threads, module } = await load(readOptions(options, 'options', { variant: 'auto', threads: 1, wasmUrl: null }));
-    const heap = new Heap(module);
-    try {
-      if (threads > 1) heap.startThreads(threads);
-      return new Attention(heap, name, threads);
-    } catch (error) {
-      heap.dispose();
-      throw error;
-    }
-  }
-
+export class Attention extends Engine {
   constructor(heap, variant, threads) {
-    if (!(heap instanceof Heap)) throw new TypeError('new Attention(): use await Attention.create()');
-    this.#heap = heap;
-    this.variant = variant;
-    this.threads = threads;
-    Object.freeze(this);
+    super(heap, variant, threads);
     living.add(this);
-  }
-
-  get memoryBytes() {
-    return this.#heap.bytes;
-  }
-
-  get #living() {
-    return this.#heap.module && this.#heap;
   }
 
   attention(query, keys, values, options) {
@@ -56,7 +29,7 @@ export class Attention {
   }
 
   attentionSteps(query, keys, values, options) {
-    const heap = this.#living;
+    const heap = heapOf(this);
     const { scale } = readOptions(options, 'options', { scale: 1 });
     finite(scale, 'scale');
     const [q, k, v] = [[query, 'query'], [keys, 'keys'], [values, 'values']].map(([value, name]) => argument(heap, value, name));
@@ -79,7 +52,7 @@ export class Attention {
   }
 
   causalMask(seqLen) {
-    this.#living;
+    heapOf(this);
     const shape = [integer(seqLen, 'seqLen'), seqLen];
     bytesOf(shape, 'f32', 'seqLen');
     const data = newArray('f32', count(shape));
@@ -87,85 +60,65 @@ export class Attention {
     return new Tensor(data, shape);
   }
 
-  sdpa(query, key, value, options) {
-    return sdpa(this.#living, query, key, value, options);
-  }
-
   linear(x, weight, bias, options) {
-    return operators.linear(this.#living, x, weight, bias, options);
+    return operators.linear(heapOf(this), x, weight, bias, options);
   }
 
   softmax(x, options) {
-    return operators.softmax(this.#living, x, options);
+    return operators.softmax(heapOf(this), x, options);
   }
 
   rotaryEmbedding(x, options) {
-    return operators.rotaryEmbedding(this.#living, x, options);
+    return operators.rotaryEmbedding(heapOf(this), x, options);
   }
 
   rmsNorm(x, weight, options) {
-    return operators.rmsNorm(this.#living, x, weight, options);
+    return operators.rmsNorm(heapOf(this), x, weight, options);
   }
 
   swiglu(gate, up, options) {
-    return operators.swiglu(this.#living, gate, up, options);
+    return operators.swiglu(heapOf(this), gate, up, options);
   }
 
   rotaryTables(options) {
-    this.#living;
+    heapOf(this);
     return operators.rotaryTables(options);
   }
 
   scoreAttention(query, key, value, options) {
-    return scoreAttention(this.#living, query, key, value, options);
+    return scoreAttention(heapOf(this), query, key, value, options);
   }
 
   scoreAttentionBackward(gradOutput, query, key, value, options) {
-    return scoreAttentionBackward(this.#living, gradOutput, query, key, value, options);
+    return scoreAttentionBackward(heapOf(this), gradOutput, query, key, value, options);
   }
 
   explain(query, key, value, options) {
-    return explain(this.#living, query, key, value, options);
+    return explain(heapOf(this), query, key, value, options);
   }
 
   headStatistics(weights, options) {
-    return headStatistics(this.#living, weights, options);
+    return headStatistics(heapOf(this), weights, options);
   }
 
   rollout(weightsPerLayer, options) {
-    return rollout(this.#living, weightsPerLayer, options);
+    return rollout(heapOf(this), weightsPerLayer, options);
   }
 
   sdpaBackward(gradOutput, query, key, value, options) {
-    return sdpaBackward(this.#living, gradOutput, query, key, value, options);
-  }
-
-  async sdpaAsync(query, key, value, options) {
-    return sdpaAsync(this.#living, query, key, value, options);
+    return sdpaBackward(heapOf(this), gradOutput, query, key, value, options);
   }
 
   kvCache(options) {
-    return new KvCache(this.#living, options);
+    return new KvCache(heapOf(this), options);
   }
 
   multiHeadAttention(options) {
-    return new MultiHeadAttention(this.#living, options);
-  }
-
-  tensor(shape) {
-    return new EngineTensor(this.#living, shape);
+    return new MultiHeadAttention(heapOf(this), options);
   }
 
   dispose() {
-    this.#heap.dispose();
+    super.dispose();
     living.delete(this);
-  }
-
-  get disposed() {
-    return this.#heap.disposed;
-  }
-
-  [DISPOSE]() {
-    this.dispose();
   }
 }

@@ -1,0 +1,2 @@
+export { Engine as Attention } from './engine.js';
+export { AttentionError } from './status.js';
