@@ -206,7 +206,8 @@ eachVariant('generation stops where it is told to, and gives back what it held',
   })), { name: 'AbortError' });
   assert.deepEqual(progress, [64 / 200, 128 / 200]);
   await assert.rejects(collect(llama.generate(prompt, { signal: AbortSignal.abort() })), { name: 'AbortError' });
-  for (let n = 0; n < 200; n++) for await (const step of llama.generate([1], { maxTokens: 5 })) { assert.ok(step); break; }
+  // A leak of the smaller of the two, the activations of a prompt or keys and values, would soon fill the first MiB.
+  for (let n = 0; n < 60; n++) for await (const step of llama.generate(prompt, { maxTokens: 5 })) { assert.ok(step); break; }
   assert.equal(attn.memoryBytes, before);
   const heard = [];
   await collect(llama.generate(prompt, { maxTokens: 1, onProgress: (done) => heard.push(done) }));
@@ -264,9 +265,15 @@ test('a failure inside leaves the sequence as it was', async () => {
   const llama = await Llama.create(attn, write(model, 1));
   const sequence = llama.sequence();
   await assert.rejects(collect(llama.generate([1])), { name: 'RangeError', message: /^logits: expected finite numbers/ });
-  const ids = { get length() { return 2; }, 0: 1, 1: 2 };
-  assert.throws(() => sequence.forward(ids), { name: 'TypeError' });
   assert.equal(sequence.length, 0);
+  // Weights of more than 2 GiB are refused when the first layer's keys are held already.
+  const config = { ...SMALL, seqLen: 12000 };
+  const long = randomModel(config, random(2), true);
+  const held = (await Llama.create(attn, write(long, 1))).sequence();
+  held.forward([1]);
+  assert.throws(() => held.forward(new Array(11999).fill(1), { returnWeights: true }), { name: 'RangeError', message: /^weights: expected at most/ });
+  assert.deepEqual(held.tokens, [1]);
+  near(held.forward([2]).logits.data, forward(long, [1, 2]).logits[1], TOLERANCE, 'logits');
   attn.dispose();
 });
 
@@ -345,6 +352,8 @@ test('broken, truncated and lying checkpoints are refused, each with its reason'
   long.sequence({ capacity: 4 }).forward([1]);
   const wide = await Llama.create(attn, at(32, 1 << 24)(write(randomModel({ ...SMALL, dim: 64, numHeads: 1, numKvHeads: 1 }, random(1), true), 1)));
   assert.throws(() => wide.sequence(), { name: 'RangeError', message: /^capacity: expected at most 2147483647 bytes/ });
+  const taken = new Uint8Array(files[0]).buffer;
+  await assert.rejects(Llama.create(attn, taken, { onProgress: () => structuredClone(taken, { transfer: [taken] }) }), { name: 'TypeError', message: /^checkpoint: .*taken away/ });
   for (const value of [null, 'model.bin', [1, 2], {}, 5]) await assert.rejects(Llama.create(attn, value), { name: 'TypeError', message: /^checkpoint: expected bytes/ });
   attn.dispose();
 });
@@ -527,6 +536,10 @@ eachVariant('text in, text out', async (attn) => {
   const ending = await Llama.create(attn, write(model, 0), { tokenizer });
   assert.deepEqual((await collect(ending.generate(''))).map(({ token, text }) => [token, text]), [[2, '']]);
   assert.equal((await collect(ending.generate('', { stop: [] }))).length, 32);
+  // Of equals the first.
+  model.output.fill(0);
+  const equal = await Llama.create(attn, write(model, 0), { tokenizer });
+  assert.deepEqual((await collect(equal.generate('', { maxTokens: 3 }))).map(({ token }) => token), [0, 0, 0]);
 });
 
 test('index.d.ts declares what there is', async () => {
@@ -544,6 +557,34 @@ test('index.d.ts declares what there is', async () => {
     const known = (member) => member !== 'constructor' && member !== '[Symbol.dispose]' && member !== '@@dispose';
     assert.deepEqual(members.filter(known).sort(), declared.filter(known).sort(), name);
     if (declared.includes('[Symbol.dispose]')) assert.equal(typeof object[Symbol.dispose ?? '@@dispose'], 'function', name);
+  }
+  attn.dispose();
+});
+
+test('random damage is refused or harmless, never a crash', async () => {
+  const attn = await Attention.create({ variant: 'simd' });
+  const next = random(41);
+  const below = (end) => Math.floor(((next() + 1) / 2) * end);
+  const files = [0, 1, 2].map((version) => write(small(), version));
+  const words = tokenizerFile(vocabulary(PIECES));
+  for (let n = 0; n < 600; n++) {
+    const file = Buffer.from(files[n % 3]);
+    for (let i = below(3); i >= 0; i--) file[n % 2 ? below(64) : below(file.length)] = below(256);
+    try {
+      const llama = await Llama.create(attn, file);
+      llama.sequence({ capacity: 4 }).forward([1, 2]);
+      llama.free();
+    } catch (error) {
+      assert.ok((error instanceof RangeError && /^checkpoint/.test(error.message)), `${error.stack}`);
+    }
+    const bytes = Buffer.from(words);
+    for (let i = below(3); i >= 0; i--) bytes[below(bytes.length)] = below(256);
+    try {
+      const tokenizer = new Tokenizer(bytes);
+      tokenizer.decode(tokenizer.encode('ab cé'));
+    } catch (error) {
+      assert.ok(error instanceof RangeError && /^(tokenizer|text)/.test(error.message), `${error.stack}`);
+    }
   }
   attn.dispose();
 });

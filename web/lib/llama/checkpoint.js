@@ -118,6 +118,8 @@ export function readCheckpoint(value) {
       at += isQuantised ? length + (4 * length) / groupSize : 4 * length;
       if (name === 'angles') continue;
       const read = () => {
+        // Loading takes turns with other programs of the page, which may give the file's memory away.
+        if (bytes.length !== size) throw new TypeError(`checkpoint: expected ${size} bytes until it is loaded, but its memory was taken away`);
         const floats = isQuantised ? expand(bytes, from, length, groupSize) : floatsAt(bytes, from, length);
         for (let i = 0; i < length; i++)
           if (!Number.isFinite(floats[i])) throw new RangeError(`checkpoint: ${name}${layers > 1 ? ` of layer ${layer}` : ''} has a number that is not finite`);

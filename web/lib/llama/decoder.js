@@ -179,7 +179,7 @@ export class LlamaSequence {
       throw wrongSize('tokens', `at most ${this.capacity - this.length} more (capacity ${this.capacity}, ${this.length} held)`, ids.length);
     try {
       const result = this.#run(ids, logits, wanted, silenced);
-      this.#tokens.push(...ids);
+      for (const id of ids) this.#tokens.push(id);
       return result;
     } catch (error) {
       if (!this.freed) this.#caches.forEach((cache) => cache.truncate(this.length));
@@ -412,7 +412,6 @@ export class Llama {
         yield { token, text: text ? text.push(token) + (isLast ? text.end() : '') : null, position: sequence.length, logits, weights, scores };
         if (isLast) break;
         await breathe();
-        this.#alive();
       }
     } finally {
       sequence.free();

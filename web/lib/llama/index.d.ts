@@ -30,7 +30,7 @@
 
 import type { Attention, AttentionError, SdpaOptions, Tensor } from '../index.js';
 
-/** Bytes of a file. They are read at once and not kept. */
+/** Bytes of a file. They are not kept. */
 export type Bytes = ArrayBuffer | SharedArrayBuffer | ArrayBufferView;
 export type Tokens = readonly number[] | Int32Array;
 
@@ -146,7 +146,7 @@ export class Llama {
    * Reads a checkpoint as llama2.c's export.py writes it: version 0, 1 (float32) or 2 (int8, matrix by matrix followed by its
    * scales, as runq.c reads it). The weights are copied into the engine's memory, as float32: int8 is expanded, to four times
    * its size. A file whose header, length or numbers cannot be right rejects with a `RangeError` that says what is wrong.
-   * Loading gives way to the event loop every 25 ms.
+   * Loading gives way to the event loop every 25 ms; the file's memory must stay until the promise settles.
    */
   static create(attn: Attention, checkpoint: Bytes, options?: LlamaOptions | null): Promise<Llama>;
 

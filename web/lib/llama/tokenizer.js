@@ -10,7 +10,6 @@ import { bytesFrom } from './checkpoint.js';
 const [BOS, EOS, FIRST_BYTE] = [1, 2, 3];
 // run.c merges nothing below it.
 const LOWEST_SCORE = -1e10;
-const CHARACTER_BYTES = 4;
 // Above this it is no length of a token but another kind of file.
 const LONGEST = 1 << 16;
 
@@ -104,7 +103,7 @@ export class Tokenizer {
     const ids = [];
     for (let at = 0; at < text.length;) {
       let end = at + 1;
-      while (end < text.length && end - at < CHARACTER_BYTES && (text.charCodeAt(end) & 0xc0) === 0x80) end++;
+      while (end < text.length && (text.charCodeAt(end) & 0xc0) === 0x80) end++;
       const character = text.slice(at, end);
       const id = this.#ids.get(character);
       if (id !== undefined) ids.push(id);
@@ -134,8 +133,8 @@ export class Tokenizer {
     for (let i = 0; i + 1 < ids.length; i++) offer(i);
     for (let best; (best = queue.pop());) {
       const { left, right, parts, id } = best;
-      // Meanwhile either may have become part of another: then it is -1 or another token.
-      if (ids[left] !== parts[0] || ids[right] !== parts[1] || next[left] !== right) continue;
+      // Meanwhile either may have become part of another: then it is -1 or another, longer token.
+      if (ids[left] !== parts[0] || ids[right] !== parts[1]) continue;
       ids[left] = id;
       ids[right] = -1;
       next[left] = next[right];
