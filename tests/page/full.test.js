@@ -231,6 +231,8 @@ test('4,096 words: progress with cancel, zoom by key, wheel and buttons keeps th
   const page = await browser.open();
   await page.getByRole('button', { name: '4,096 words' }).click();
   await page.locator('.progress').waitFor({ state: 'visible', timeout: 90000 });
+  const bar = await page.locator('.progress').boundingBox();
+  assert.ok(bar.y >= 0 && bar.y + bar.height <= 900, 'the progress is in sight');
   await page.getByRole('button', { name: 'Cancel', exact: true }).first().click();
   await ready(page);
   assert.match(await page.locator('.problem[role=alert]').first().innerText(), /Cancelled/);

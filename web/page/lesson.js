@@ -13,7 +13,7 @@ const none = { kind: 'none' };
 /** formula(), what the step sets on the page, and what one may try there. */
 const steps = [
   {
-    formula: () => block(q(i()), mo('='), sub(mi('W'), mi('Q')), sub(mi('x'), i()), mo(','), mtext(' '), k(j()), mo('='), sub(mi('W'), mi('K')), sub(mi('x'), j())),
+    formula: () => block(q(i()), mo('='), sub(mi('W'), mi('Q')), sub(mi('x'), i()), mo(','), mtext('\u00a0'), k(j()), mo('='), sub(mi('W'), mi('K')), sub(mi('x'), j())),
     state: { head: 1, stage: 'weights', mask: none, query: 8, key: 1 }, tries: [{ query: 1 }, { query: 5 }],
   },
   {
@@ -25,7 +25,7 @@ const steps = [
     state: { head: 1, stage: 'weights', mask: none, scaled: true, query: 8, key: 1 }, tries: [{ scaled: false, stage: 'weights' }, { scaled: true, stage: 'weights' }],
   },
   {
-    formula: () => block(sub(mi('s'), both('i', 'j')), mo('='), mo('−'), mn('∞'), mtext(` ${t.lesson.if} `), mi('j'), mo('>'), mi('i')),
+    formula: () => block(sub(mi('s'), both('i', 'j')), mo('='), mn('−∞'), mtext(`\u00a0${t.lesson.if}\u00a0`), mi('j'), mo('>'), mi('i')),
     state: { head: 1, stage: 'scores', mask: causal, query: 8, key: 1 }, tries: [{ mask: none }, { mask: causal }],
   },
   {
