@@ -56,6 +56,15 @@ static const float *take_block(const source *s, int32_t block, int32_t keys, ptr
     return s->copy;
 }
 
+/* to <- factor * from; four at a time: one by one it was a fifth of the time of 4 queries and keys. */
+static void scale_row(int32_t count, const float *from, float factor, float *to) {
+    const f32x4 scale = f32x4_splat(factor);
+    int32_t d = 0;
+    for (; d + 4 <= count; d += 4)
+        f32x4_store(to + d, f32x4_mul(f32x4_load(from + d), scale));
+    f32x4_store_n(to + d, f32x4_mul(f32x4_load_n(from + d, count - d), scale), count - d);
+}
+
 static void run_task(void *context, int32_t task, int32_t thread) {
     const sdpa_call *call = context;
     const attn_sdpa_desc *desc = call->desc;
@@ -95,8 +104,7 @@ static void run_task(void *context, int32_t task, int32_t thread) {
         }
         const float *from = call->data->query + batch * desc->query.batch +
                             head[r] * desc->query.head + query[r] * desc->query.row;
-        for (int32_t d = 0; d < head_dim; d++)
-            queries[r * head_dim + d] = from[d] * call->query_scale;
+        scale_row(head_dim, from, call->query_scale, queries + (ptrdiff_t)r * head_dim);
         state[r] = (softmax_row){-INFINITY, 0.0f};
     }
     memset(outs, 0, sizeof(float) * (size_t)rows * (size_t)head_dim_v);
@@ -163,10 +171,12 @@ static void run_task(void *context, int32_t task, int32_t thread) {
             float *to = call->data->out + batch * desc->out.batch + head[r] * desc->out.head +
                         query[r] * desc->out.row;
             const float *out = outs + (ptrdiff_t)r * head_dim_v;
-            const float unscale = value.largest > 0.0f ? ldexpf(1.0f, -value.exponent) : 1.0f;
+            scale_row(head_dim_v, out, factor, to);
+            if (value.largest > 0.0f)
+                scale_row(head_dim_v, to, ldexpf(1.0f, -value.exponent), to);
             /* A row that saw nothing is 0 even where 0 times a removed key's value was NaN. */
-            for (int32_t d = 0; d < head_dim_v; d++)
-                to[d] = factor == 0.0f ? 0.0f : out[d] * factor * unscale;
+            if (factor == 0.0f)
+                memset(to, 0, sizeof(float) * (size_t)head_dim_v);
         }
         if (call->data->logsumexp) {
             const ptrdiff_t at = (ptrdiff_t)batch * desc->num_heads + head[r];
