@@ -118,6 +118,28 @@ eachVariant('weights and scores of the layers and heads asked for', async (attn)
   assert.ok(raw.scores[0].data.every(Number.isFinite));
 });
 
+eachVariant('the projections of a layer are what its weights come from', async (attn) => {
+  const llama = await Llama.create(attn, write(small(), 1));
+  const all = llama.sequence().forward(TOKENS, { returnWeights: true, returnProjections: true, heads: [2] });
+  const batched = ({ data, shape }) => ({ data, shape: [1, ...shape] });
+  const [rows, size] = [TOKENS.length, TOKENS.length ** 2];
+  all.projections.forEach(({ query, key, value }, layer) => {
+    assert.deepEqual([query, key, value].map(({ shape }) => shape), [[4, rows, 4], [2, rows, 4], [2, rows, 4]]);
+    const { weights } = attn.sdpa(batched(query), batched(key), batched(value), { isCausal: true, returnWeights: true });
+    near(weights.data.subarray(2 * size, 3 * size), all.weights[layer].data, 1e-6, `layer ${layer}`);
+  });
+  // A token at a time they are the same rows, and nothing of a later call changes them.
+  const sequence = llama.sequence();
+  const single = TOKENS.map((token) => sequence.forward([token], { logits: 'none', returnProjections: true, layers: [1] }).projections);
+  single.forEach(([none, { query, value }], row) => {
+    assert.equal(none, null);
+    const at = (tensor, head) => tensor.data.subarray((head * rows + row) * 4, (head * rows + row + 1) * 4);
+    for (const head of [0, 3]) near(query.data.subarray(head * 4, head * 4 + 4), at(all.projections[1].query, head), 1e-5, `query ${row}`);
+    near(value.data.subarray(4, 8), at(all.projections[1].value, 1), 1e-5, `value ${row}`);
+  });
+  assert.equal(sequence.forward([1]).projections, null);
+});
+
 eachVariant('a silenced head is one whose columns of wo are 0', async (attn) => {
   const model = small(5);
   const silenced = [{ layer: 0, head: 2 }, { layer: 1, head: 0 }];
@@ -374,6 +396,7 @@ test('arguments and options that mean nothing are refused', async () => {
     [[1], { logits: true }, TypeError, /^logits: expected 'none', 'last', 'all'/],
     [[1], { returnWeights: 1 }, TypeError, /^returnWeights: /],
     [[1], { returnScores: true }, TypeError, /^returnScores: /],
+    [[1], { returnProjections: 1 }, TypeError, /^returnProjections: /],
     [[1], { layers: [2] }, RangeError, /^layers\[0\]: expected an integer from 0 to 1/],
     [[1], { heads: 'all' }, TypeError, /^heads: expected an array/],
     [[1], { heads: [4] }, RangeError, /^heads\[0\]: /],

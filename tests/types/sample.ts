@@ -124,8 +124,8 @@ async function llama(attn: Attention, file: ArrayBuffer, signal: AbortSignal) {
   const config: LlamaConfig = model.config;
   const sequence: LlamaSequence = model.sequence({ capacity: config.seqLen });
   const ids: number[] = tokenizer.encode('Once', { bos: true, eos: false });
-  const result: ForwardResult = sequence.forward(ids, { logits: 'all', returnWeights: true, returnScores: 'raw', layers: [0], heads: [1], silenced: [{ layer: 0, head: 1 }] });
-  use(result.logits?.data, result.weights?.[0]?.shape, attn.rollout(result.weights!.map((weights) => weights!)), sequence.truncate(1).reset().tokens);
+  const result: ForwardResult = sequence.forward(ids, { logits: 'all', returnWeights: true, returnScores: 'raw', returnProjections: true, layers: [0], heads: [1], silenced: [{ layer: 0, head: 1 }] });
+  use(result.projections?.[0]?.query.shape, result.logits?.data, result.weights?.[0]?.shape, attn.rollout(result.weights!.map((weights) => weights!)), sequence.truncate(1).reset().tokens);
   for await (const step of model.generate('Once', { maxTokens: 3, temperature: 0.5, topP: 0.9, seed: 1, random: Math.random, stop: [2], signal })) {
     const { token, text, position, logits }: GenerateStep = step;
     use(token, text?.length, position, logits.data);

@@ -39,9 +39,12 @@ class Heads {
 
   // Head after head: for one token as they lie, else a copy.
   split() {
+    return this.shape[2] === 1 ? this : this.copy();
+  }
+
+  copy() {
     const { shape, strides } = this;
     const [, heads, tokens, headDim] = shape;
-    if (tokens === 1) return this;
     const from = this.#tensor.data;
     const data = new Float32Array(heads * tokens * headDim);
     for (let h = 0, to = 0; h < heads; h++)
@@ -108,7 +111,16 @@ function pick({ data, shape: [, , tokens, keys] }, heads, all) {
   return new Tensor(result, shape);
 }
 
-const FORWARD = { logits: 'last', returnWeights: false, returnScores: false, layers: null, heads: null, silenced: [] };
+// { query, key, value } of a layer, each [heads, tokens, headDim]
+function projectionsOf(scratch) {
+  const tensor = (name) => {
+    const { data, shape } = scratch[name].copy();
+    return [name, new Tensor(data, shape.slice(1))];
+  };
+  return Object.fromEntries(['query', 'key', 'value'].map(tensor));
+}
+
+const FORWARD = { logits: 'last', returnWeights: false, returnScores: false, returnProjections: false, layers: null, heads: null, silenced: [] };
 const LOGITS = { none: 0, last: 1, all: 2 };
 
 export class LlamaSequence {
@@ -166,6 +178,7 @@ export class LlamaSequence {
     const wanted = {
       weights: flag(o.returnWeights, 'returnWeights'),
       scores: o.returnScores,
+      projections: flag(o.returnProjections, 'returnProjections'),
       layers: readList(o.layers, 'layers', config.numLayers, Array.from({ length: config.numLayers }, (_, layer) => layer)),
       heads: readList(o.heads, 'heads', config.numHeads, allHeads),
       allHeads,
@@ -193,11 +206,14 @@ export class LlamaSequence {
     const scratch = ids.length === 1 ? single : new Scratch(attn, this.model.config, ids.length);
     try {
       this.#embed(ids, scratch);
-      const result = { logits: null, weights: null, scores: null };
+      const result = { logits: null, weights: null, scores: null, projections: null };
       if (wanted.weights) result.weights = layers.map(() => null);
       if (wanted.scores !== false) result.scores = layers.map(() => null);
+      if (wanted.projections) result.projections = layers.map(() => null);
       layers.forEach((layer, index) => {
-        const { weights, scores } = this.#attend(layer, index, scratch, wanted.layers.includes(index) ? wanted : null, silenced[index]);
+        const isWanted = wanted.layers.includes(index);
+        const { weights, scores } = this.#attend(layer, index, scratch, isWanted ? wanted : null, silenced[index]);
+        if (isWanted && wanted.projections) result.projections[index] = projectionsOf(scratch);
         if (weights) result.weights[index] = pick(weights, wanted.heads, wanted.allHeads);
         if (scores) result.scores[index] = pick(scores, wanted.heads, wanted.allHeads);
         this.#feedForward(layer, scratch);

@@ -86,6 +86,18 @@ export interface LookOptions {
 export interface ForwardOptions extends LookOptions {
   /** Of the last token (default), of all tokens of this call, or of none, which is faster. */
   logits?: 'last' | 'all' | 'none' | null;
+  /** Give `projections`: what the heads compute their scores from. Default false. */
+  returnProjections?: boolean | null;
+}
+
+/** Of one layer, of the tokens of the call; query and key are turned by the rotary embedding. */
+export interface LayerProjections {
+  /** [numHeads, tokens, headDim]. */
+  readonly query: Tensor<Float32Array>;
+  /** [numKvHeads, tokens, headDim]. */
+  readonly key: Tensor<Float32Array>;
+  /** [numKvHeads, tokens, headDim]. */
+  readonly value: Tensor<Float32Array>;
 }
 
 export interface Looks {
@@ -101,6 +113,12 @@ export interface Looks {
 export interface ForwardResult extends Looks {
   /** [vocabSize], with 'all' [tokens, vocabSize], with 'none' null. */
   readonly logits: Tensor<Float32Array> | null;
+  /**
+   * For each layer of the model, all of its heads, or null for those not in `layers`; null altogether without
+   * `returnProjections`. weights = softmax(query . key / sqrt(headDim)), causal; query head h meets key and value head
+   * floor(h / (numHeads / numKvHeads)).
+   */
+  readonly projections: readonly (LayerProjections | null)[] | null;
 }
 
 export interface GenerateOptions extends LookOptions {
