@@ -252,6 +252,7 @@ eachVariant('keys and values that are copied in head by head give the bits of th
     [1, 3000, {}], [2, 3000, { kvLengths: [3000, 17], isCausal: true, causalAlign: 'bottom-right' }],
     [40, 1500, { returnWeights: true, returnLogsumexp: true }], [3, 9000, { returnScores: 'masked', returnWeights: true }],
     [5, 2000, { attnMask: tensor([2, 4, 5, 2000], next) }], [1, 2500, { alibiSlopes: tensor([2, 4], next) }],
+    [300, 400, { isCausal: true }], // several tasks a head
   ]) {
     const q = tensor([2, 4, seqLenQ, 32], next);
     const k = tensor([2, 2, seqLenKv, 32], next);
