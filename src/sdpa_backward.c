@@ -162,7 +162,7 @@ static __attribute__((noinline)) void load_panel(const backward_call *c, const s
             p->all_first = max32(p->all_first, p->first[r]);
             p->all_end = min32(p->all_end, p->end[r]);
             p->live[r] = 1.0f;
-            p->log2_sum[r] = (float)(LOG2_E * (double)logsumexp);
+            p->log2_sum[r] = (float)log2_from_score(logsumexp);
             queries[r] = c->data->query + batch * forward->query.batch +
                          p->head[r] * forward->query.head + p->query[r] * forward->query.row;
             grad_outs[r] = c->data->grad_out + batch * c->desc->grad_out.batch +

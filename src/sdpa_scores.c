@@ -52,7 +52,13 @@ void scores_bias(const sdpa_call *call, const score_block *block) {
 }
 
 void scores_to_log2(const score_block *block) {
-    const f32x4 log2_e = f32x4_splat((float)LOG2_E);
-    for (int32_t i = 0; i < block->keys * block->rows; i += 4)
-        f32x4_store(block->s + i, f32x4_mul(f32x4_load(block->s + i), log2_e));
+    const f32x4 minus_log2_e = f32x4_splat((float)-LOG2_E), slope = f32x4_splat(LOG2_SLOPE);
+    const f32x4 least = f32x4_splat(-LOG2_BEND);
+    for (int32_t i = 0; i < block->keys * block->rows; i += 4) {
+        const f32x4 s = f32x4_load(block->s + i);
+        /* -s within the bend's bounds; NaN stays */
+        const f32x4 minus = f32x4_pmax(f32x4_sub(f32x4_zero(), f32x4_pmax(s, least)), least);
+        const f32x4 beyond = f32x4_mul(f32x4_add(s, minus), slope);
+        f32x4_store(block->s + i, f32x4_add(f32x4_mul(minus, minus_log2_e), beyond));
+    }
 }

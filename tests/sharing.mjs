@@ -12,5 +12,5 @@ export async function sharingEngine(lib, { variant, threads }) {
     heap.startThreads(threads);
     heap.call('attn_threads_set_grain', heap.threads, 0);
   }
-  return { attn: new Attention(heap, name, threads), sharedTasks: () => module._attn_threads_shared_tasks(heap.threads) >>> 0 };
+  return { attn: new Attention(heap, name, threads), sharedTasks: () => module.exports.attn_threads_shared_tasks(heap.threads) >>> 0 };
 }

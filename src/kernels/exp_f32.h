@@ -15,6 +15,23 @@
 #define LOG2_E 1.44269504088896340736
 #define LN_2 0.69314718055994530942
 
+/* Scores in units of log 2 must not overflow where the scores do not: the most negative float is a
+ * mask that many use, and a row of it an ordinary row. So beyond 2^127 the scale bends. Neighbours
+ * there are 2^104 apart: which of two scores is larger, and that its weight is 1, stays true. */
+#define LOG2_BEND 0x1p127f
+#define LOG2_SLOPE 0.5f
+
+static inline double log2_from_score(double s) {
+    const double bounded = s > LOG2_BEND ? LOG2_BEND : s < -LOG2_BEND ? -LOG2_BEND : s;
+    return bounded * LOG2_E + (s == bounded ? 0.0 : (s - bounded) * LOG2_SLOPE);
+}
+
+static inline double score_from_log2(double s) {
+    const double bend = LOG2_BEND * LOG2_E;
+    const double bounded = s > bend ? bend : s < -bend ? -bend : s;
+    return bounded * LN_2 + (s == bounded ? 0.0 : (s - bounded) / LOG2_SLOPE);
+}
+
 /* { magic, the coefficients of f^5 .. f^0, EXP2_CUT }. In memory, where the compiler cannot see them:
  * V8 builds a vector constant anew at each use, in five instructions, and a load takes one (all of
  * attention: 1.10 times as fast). */

@@ -114,5 +114,5 @@ float softmax_row_factor(const softmax_row *state) {
 }
 
 float softmax_logsumexp(float row_max, float row_sum) {
-    return row_sum == 0.0f ? -INFINITY : (float)(row_max * LN_2 + log(row_sum));
+    return row_sum == 0.0f ? -INFINITY : (float)(score_from_log2(row_max) + log(row_sum));
 }

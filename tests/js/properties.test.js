@@ -174,6 +174,29 @@ eachVariant('float32 agrees with the float64 reference, whatever the numbers and
   check(fc.property(calls, (call) => agrees(attn, call)), 3 * RUNS);
 });
 
+// What many programs hide keys with. To the score it is as infinity, but a row of nothing else is an ordinary row.
+const LEAST = -3.4028234663852886e38;
+
+eachVariant('masks of the most negative float, and of any other, give what float64 gives', (attn) => {
+  const numbersOf = [LEAST, -LEAST, LEAST / 1.1, LEAST / 2, -LEAST / 1.5, -1e30, 0, -Infinity];
+  check(fc.property(calls, fc.nat(1e6), fc.nat(numbersOf.length), (call, seed, kinds) => {
+    const inputs = build({ ...call, query: 'ordinary', key: 'ordinary', value: 'ordinary', mask: 'none', alibi: false });
+    const next = random(seed);
+    const shape = [call.seqLenQ, call.seqLenKv];
+    // Rows of one number, rows of two, and rows of anything.
+    const rows = Array.from({ length: call.seqLenQ }, () => Array.from({ length: 1 + Math.floor(((next() + 1) / 2) * 3) }, () => numbersOf[Math.floor(((next() + 1) / 2) * Math.max(1, kinds))]));
+    const data = Float64Array.from({ length: shape[0] * shape[1] }, (_, at) => { const row = rows[Math.floor(at / shape[1])]; return row[Math.floor(((next() + 1) / 2) * row.length)]; });
+    inputs.options.attnMask = { data, shape };
+    const want = exact(attn, inputs, ALL);
+    for (const more of [ALL, { returnLogsumexp: true }]) {
+      const got = run(attn, inputs, more);
+      for (const name of NAMES) if (got[name]) near(got[name].data, want[name].data, want[name].data.map((x) => 1e-5 + 1e-6 * Math.abs(x)), name);
+    }
+    const { gradQuery, gradKey, gradValue } = attn.sdpaBackward(single(want.output), single(inputs.q), single(inputs.k), single(inputs.v), { ...inputs.options, attnMask: single(inputs.options.attnMask) });
+    for (const { data: gradient } of [gradQuery, gradKey, gradValue]) assert.ok(gradient.every(Number.isFinite), 'gradients are finite');
+  }));
+});
+
 eachVariant('scores of every stage agree with float64, and asking for them changes nothing', (attn) => {
   check(fc.property(calls, fc.constantFrom('raw', 'softcapped', 'masked'), (call, returnScores) => {
     const inputs = build(call);
