@@ -60,10 +60,11 @@ test('index.d.ts is read to its end', () => {
     assert.ok(all.filter((one) => one.owner === owner).length >= count, owner);
 });
 
-test('every name of index.d.ts has a comment', () => {
-  const bare = all.filter(({ doc, name }) => name !== 'constructor' && !(doc && doc.length > 4));
-  assert.deepEqual(bare.map(place), []);
-});
+for (const file of ['index.d.ts', 'core.d.ts'])
+  test(`every name of ${file} has a comment`, () => {
+    const bare = declarations(read(`web/lib/${file}`)).filter(({ doc, name }) => name !== 'constructor' && !(doc && doc.length > 4));
+    assert.deepEqual(bare.map(place), []);
+  });
 
 test('every option says its default, where it may be left out', () => {
   const options = all.filter(({ owner, optional }) => optional && /Options$/.test(owner));

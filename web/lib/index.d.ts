@@ -158,9 +158,9 @@ export interface SdpaOptions {
    *     1 1 0 0       1 1 1 1
    */
   causalAlign?: 'top-left' | 'bottom-right' | null;
-  /** Multiplies query . key. Default 1 / sqrt(headDim). 0 is really 0. In float32 calls at most 2^126. */
+  /** Multiplies query . key. Default 1 / sqrt(headDim). 0 is really 0. In float32 calls otherwise 2^-100 ... 2^100 in magnitude. */
   scale?: number | null;
-  /** c > 0: scores become c * tanh(scores / c), after scale and before the mask. Default 0: off. In float32 calls from 2^-64 to 2^64. */
+  /** c > 0: scores become c * tanh(scores / c), after scale and before the mask. Default 0: off. In float32 calls otherwise 2^-100 ... 2^100. */
   softcap?: number | null;
   /** Row i sees keys i + offset - left <= j <= i + offset + right; a side that is missing or null: no limit. Default: none on either. */
   window?: { left?: number | null; right?: number | null } | null;
