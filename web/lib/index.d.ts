@@ -459,7 +459,7 @@ export class Attention {
   /**
    * What a person reads off attention heads. `weights` [..., seqLenQ, seqLenKv], such as {@link SdpaResult.weights}; results
    * are float64, one number per head, with the axes that stand before. Row i stands at key i, with `causalAlign`
-   * 'bottom-right' at key i + seqLenKv - seqLenQ.
+   * 'bottom-right' at key i + seqLenKv - seqLenQ. A weight below 0 is a `RangeError`.
    */
   headStatistics(weights: TensorInput, options?: { causalAlign?: 'top-left' | 'bottom-right' | null } | null): HeadStatistics;
 
@@ -498,7 +498,9 @@ export class Attention {
    *
    * each summed over the axes on which its input was broadcast. p is computed anew from logsumexp, block by block (Dao 2023,
    * FlashAttention-2, algorithm 2): memory grows with the sequence, not with its square, but for an attnMask of that size.
-   * Rows with nothing visible and keys outside the causal, window and length limits have gradient 0.
+   * Rows with nothing visible and keys outside the causal, window and length limits have gradient 0. In float32 a logsumexp
+   * of magnitude x is known to x * 6e-8: where a mask leaves a row nothing but scores of, say, -1e9, weights and gradients are
+   * off by as many keys as it has. Hide keys by booleans or -Infinity, or take float64.
    */
   sdpaBackward(gradOutput: TensorInput, query: TensorInput, key: TensorInput, value: TensorInput,
                options?: SdpaBackwardOptions | null): SdpaGradients;
