@@ -27,7 +27,10 @@ help() {
   serve              build, then serve the page and its manual on 127.0.0.1 (--port N, --no-isolation)
   docs               build the manual into build/docs: guides, reference of the module, C manual
   test [PART ...]    build everything and run every test, or only these parts:
-                     native asan wasm format types tools js page conformance docs
+                     native asan tsan memcheck fuzz wasm format types tools js page conformance docs
+  fuzz [TARGET ...]  search for input that breaks the C functions or the readers of files, ten minutes each:
+                     sdpa layers operators files (--seconds N, --variant scalar|simd|relaxed, --jobs N;
+                     --valgrind: instead every C test under valgrind, a quarter of an hour)
   bench [OPTION ...] measure against other engines, in Node and in Chromium (--quick: two minutes; --help)
   train [OPTION ...] train the model that ships, or one of your own, in build/train (tools/train/README.md; --measure:
                      only measure its heads)
@@ -225,6 +228,30 @@ need_native_compiler() {
 
 compile_native() { compile native "$1" "$(cc --version | head -n 1)" cmake; }
 
+# need_fuzzer VARIANT: clang with libFuzzer, and the targets of the variant in build/fuzz-VARIANT.
+need_fuzzer() {
+  [ -e "$(clang -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(uname -m).a" ] ||
+    get_packages "clang with its sanitizers" clang libclang-rt-14-dev
+  compile "fuzz-$1" fuzz "$(clang --version | head -n 1)" cmake -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug \
+    -DCMAKE_C_FLAGS_DEBUG=-O1 -DATTN_SANITIZE=address,undefined "-DATTN_FUZZ=$1"
+}
+
+fuzz() {
+  local variant=simd
+  case " $* " in *" --variant scalar "*) variant=scalar ;; *" --variant relaxed "*) variant=relaxed ;; esac
+  need_node
+  need_cmake
+  need_native_compiler
+  lock
+  case " $* " in
+    *" --valgrind "*) need valgrind:valgrind; compile_native all ;;
+    " files ") ;;
+    *) need_fuzzer $variant ;;
+  esac
+  unlock
+  exec node tests/fuzz/run.mjs "$@"
+}
+
 train() {
   need_node
   need_cmake
@@ -235,7 +262,7 @@ train() {
   exec node tools/train/train.mjs "$@"
 }
 
-all_parts="native asan wasm format types tools js page conformance docs"
+all_parts="native asan tsan memcheck fuzz wasm format types tools js page conformance docs"
 
 run_tests() {
   local part packages=() missing='' parts=${*:-$all_parts}
@@ -246,7 +273,7 @@ run_tests() {
 
   need_node
   need_cmake
-  if wants native asan tools docs; then need_native_compiler; fi
+  if wants native asan tsan memcheck fuzz tools docs; then need_native_compiler; fi
   if wants format && ! command -v clang-format-14 >/dev/null && ! command -v clang-format >/dev/null; then
     missing="$missing, clang-format"; packages+=(clang-format)
   fi
@@ -258,20 +285,25 @@ run_tests() {
 
   if wants wasm js page conformance docs; then need_emscripten; fi
   if wants docs; then need python3:python3; fi
+  if wants memcheck; then need valgrind:valgrind; fi
   lock
   if wants types js page docs; then need_node_modules; fi
-  if wants native; then
+  if wants native memcheck; then
     compile_native all
   elif wants tools; then
     compile_native training
   fi
   if wants docs; then
-    wants native || compile_native attn_simd
+    wants native memcheck || compile_native attn_simd
     docs
   fi
   if wants asan; then
     compile asan all "$(cc --version | head -n 1)" cmake -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DATTN_SANITIZE=address,undefined
   fi
+  if wants tsan; then
+    compile tsan test_threads_simd-threads "$(cc --version | head -n 1)" cmake -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DATTN_SANITIZE=thread
+  fi
+  if wants fuzz; then need_fuzzer simd; fi
   if wants wasm; then compile_wasm all
   elif wants js page conformance docs; then compile_wasm modules
   fi
@@ -314,6 +346,7 @@ case $command in
     exec node tools/serve.mjs "$@"
     ;;
   test) run_tests "$@" ;;
+  fuzz) fuzz "$@" ;;
   bench) bench "$@" ;;
   train) train "$@" ;;
   clean)

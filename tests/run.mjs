@@ -166,9 +166,26 @@ async function conformance() {
   return { tests, lines: lines.replace(/^(\d+ passed, \d+ failed.*)\s*$/m, 'cases: $1') };
 }
 
+// The programs that valgrind, some fifty times slower, ends in seconds. The others: ./build.sh fuzz --valgrind.
+const SHORT_PROGRAMS = ['errors', 'explain', 'half', 'linear', 'norm', 'reference', 'rotary', 'sdpa_common', 'softmax', 'statistics', 'status', 'threads'];
+
+async function everyCommand(commands) {
+  const tests = [];
+  for (const [name, command, ...args] of commands) tests.push(...(await oneCommand(name, command, args)).tests);
+  return { tests };
+}
+
+const memcheck = () =>
+  everyCommand(SHORT_PROGRAMS.map((test) => [`test_${test}`, 'valgrind', '-q', '--error-exitcode=99', '--leak-check=full', `build/native/test_${test}_simd${test === 'threads' ? '-threads' : ''}`]));
+
+const fuzz = () => everyCommand(['sdpa', 'layers', 'operators'].map((target) => [target, process.execPath, 'tests/fuzz/run.mjs', target, '--seconds', '5', '--fresh']));
+
 const PARTS = {
   native: { title: 'C, native', run: () => ctest('build/native') },
   asan: { title: 'C, native, address and undefined-behaviour sanitizers', run: () => ctest('build/asan') },
+  tsan: { title: 'C, the threads, thread sanitizer', run: () => everyCommand([['test_threads', 'build/tsan/test_threads_simd-threads']]) },
+  memcheck: { title: 'C, native, valgrind', run: memcheck },
+  fuzz: { title: 'C, native, libFuzzer for five seconds a target', run: fuzz },
   wasm: { title: 'C, every WebAssembly variant in Node', run: () => ctest('build/wasm') },
   format: { title: 'Layout of the C sources', run: format },
   types: { title: 'Types', run: types },

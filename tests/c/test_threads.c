@@ -97,6 +97,78 @@ TEST(a_pool_gives_the_bits_of_one_thread) {
     }
 }
 
+/* Everything that shares its tasks besides attention itself: a layer, with weights and without, and its
+ * gradients. */
+static void layer_gives_the_same_bits(attn_threads *threads, int32_t average) {
+    enum {
+        BATCH = 2,
+        HEADS = 3,
+        SEQ_LEN = 21,
+        EMBED_DIM = 24,
+        COUNT = BATCH * SEQ_LEN * EMBED_DIM
+    };
+    enum { PARAMETERS = 4 * EMBED_DIM * EMBED_DIM, WEIGHTS = BATCH * HEADS * SEQ_LEN * SEQ_LEN };
+    enum { INPUTS = COUNT + PARAMETERS, OUTPUTS = 3 * COUNT + WEIGHTS + PARAMETERS };
+    float *x = malloc(INPUTS * sizeof(float)), *results[2];
+    fill(x, INPUTS);
+    const float *w = x + COUNT;
+    const size_t matrix = EMBED_DIM * EMBED_DIM;
+    attn_mha_desc desc;
+    attn_mha_desc_init(&desc, BATCH, HEADS, SEQ_LEN, SEQ_LEN, EMBED_DIM);
+    desc.average_weights = average;
+    for (int pass = 0; pass < 2; pass++) {
+        float *out = results[pass] = calloc(OUTPUTS, sizeof(float));
+        const attn_mha_f32_data data = {.query = x,
+                                        .key = x,
+                                        .value = x,
+                                        .q_weight = w,
+                                        .k_weight = w + matrix,
+                                        .v_weight = w + 2 * matrix,
+                                        .out_weight = w + 3 * matrix,
+                                        .out = out,
+                                        .weights = out + 3 * COUNT};
+        attn_exec exec = {.threads = pass ? threads : NULL};
+        CHECK_STATUS(attn_mha_f32_workspace(&desc, &data, exec.threads, &exec.workspace_bytes),
+                     ATTN_OK);
+        exec.workspace = aligned_alloc(16, exec.workspace_bytes);
+        CHECK_STATUS(attn_mha_f32(&desc, &data, &exec), ATTN_OK);
+        free(exec.workspace);
+        float *grad_w = out + 3 * COUNT + WEIGHTS;
+        const attn_mha_backward_f32_data back = {.forward = data,
+                                                 .grad_out = x,
+                                                 .grad_query = out + COUNT,
+                                                 .grad_key = out + 2 * COUNT,
+                                                 .grad_q_weight = grad_w,
+                                                 .grad_k_weight = grad_w + matrix,
+                                                 .grad_v_weight = grad_w + 2 * matrix,
+                                                 .grad_out_weight = grad_w + 3 * matrix};
+        CHECK_STATUS(
+            attn_mha_backward_f32_workspace(&desc, &back, exec.threads, &exec.workspace_bytes),
+            ATTN_OK);
+        exec.workspace = aligned_alloc(16, exec.workspace_bytes);
+        CHECK_STATUS(attn_mha_backward_f32(&desc, &back, &exec), ATTN_OK);
+        free(exec.workspace);
+    }
+    check_case("{.average = %d}", (int)average);
+    CHECK(memcmp(results[0], results[1], OUTPUTS * sizeof(float)) == 0);
+    free(x), free(results[0]), free(results[1]);
+}
+
+TEST(a_layer_and_its_gradients_have_the_bits_of_one_thread) {
+    for (int32_t count = 2; count <= 4; count++) {
+        attn_threads *threads;
+        CHECK_STATUS(attn_threads_create(count, &threads), ATTN_OK);
+        for (int grain = 0; grain < 2; grain++) {
+            /* Dealt out in turn, and taken by whoever comes first. */
+            CHECK_STATUS(attn_threads_set_grain(threads, grain), ATTN_OK);
+            layer_gives_the_same_bits(threads, 0);
+            layer_gives_the_same_bits(threads, 1);
+        }
+        CHECK(attn_threads_shared_tasks(threads) > 0);
+        attn_threads_destroy(threads);
+    }
+}
+
 static void note_thread(void *context, int32_t task, int32_t thread) {
     ((int32_t *)context)[task] = thread;
 }
@@ -153,6 +225,7 @@ int main(void) {
 #ifdef ATTN_THREADS
     RUN(a_pool_gives_the_bits_of_one_thread);
     RUN(with_grain_0_every_thread_has_its_share_of_the_smallest_call);
+    RUN(a_layer_and_its_gradients_have_the_bits_of_one_thread);
     RUN(pools_come_and_go);
 #else
     RUN(a_build_without_threads_says_so);
