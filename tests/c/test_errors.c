@@ -508,7 +508,39 @@ TEST(threads_are_either_there_or_unsupported) {
     CHECK_STATUS(attn_threads_create(2, NULL), ATTN_ERR_NULL);
 }
 
+/* What float32 arithmetic cannot multiply or divide by gave NaN for finite input. */
+TEST(float32_refuses_factors_outside_its_range) {
+    static const struct {
+        double scale, softcap;
+        bool fits;
+    } calls[] = {{1e300, 0, false},     {-1e39, 0, false},      {1e-40, 0, false},
+                 {-1e-300, 0, false},   {1, 1e300, false},      {1, 1e-300, false},
+                 {0, 0, true},          {0x1p100, 0, true},     {-0x1p-100, 0, true},
+                 {1, 0x1p100, true},    {1, 0x1p-100, true},    {0x1.1p100, 0, false},
+                 {1, 0x1.1p100, false}, {0x0.fp-100, 0, false}, {1, 0x0.fp-100, false}};
+    const float one[2] = {1.0f, 1.0f};
+    const double one64[2] = {1.0, 1.0};
+    _Alignas(16) char workspace[1 << 16];
+    for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
+        check_case("{.scale = %g, .softcap = %g}", calls[c].scale, calls[c].softcap);
+        attn_sdpa_desc desc;
+        attn_sdpa_desc_init(&desc, 1, 1, 1, 1, 2, 1, 1);
+        desc.scale = calls[c].scale, desc.softcap = calls[c].softcap;
+        const attn_exec exec = {.workspace = workspace, .workspace_bytes = sizeof workspace};
+        float out = 7.0f;
+        const attn_sdpa_f32_data data = {.query = one, .key = one, .value = one, .out = &out};
+        CHECK_STATUS(attn_sdpa_f32(&desc, &data, &exec), calls[c].fits ? ATTN_OK : ATTN_ERR_OPTION);
+        CHECK_EXACT((double)out, calls[c].fits ? 1.0 : 7.0);
+        double out64 = 7.0;
+        const attn_sdpa_f64_data data64 = {
+            .query = one64, .key = one64, .value = one64, .out = &out64};
+        CHECK_STATUS(attn_sdpa_f64(&desc, &data64, &exec), ATTN_OK);
+        CHECK_EXACT(out64, 1.0);
+    }
+}
+
 int main(void) {
+    RUN(float32_refuses_factors_outside_its_range);
     RUN(sdpa_f32_refuses_with_the_right_status_and_writes_nothing);
     RUN(sdpa_f64_refuses_with_the_right_status_and_writes_nothing);
     RUN(sdpa_refuses_to_do_without_its_structs);
