@@ -230,12 +230,12 @@ test('presets: every one draws something true to its words', async () => {
 test('4,096 words: progress with cancel, zoom by key, wheel and buttons keeps the point, pan, pooled pixels', async () => {
   const page = await browser.open();
   await page.getByRole('button', { name: '4,096 words' }).click();
-  await page.locator('.progress').waitFor({ state: 'visible', timeout: 90000 });
-  const bar = await page.locator('.progress').boundingBox();
+  await page.locator('.settings > .progress').waitFor({ state: 'visible', timeout: 90000 });
+  const bar = await page.locator('.settings > .progress').boundingBox();
   assert.ok(bar.y >= 0 && bar.y + bar.height <= 900, 'the progress is in sight');
   await page.getByRole('button', { name: 'Cancel', exact: true }).first().click();
   await ready(page);
-  assert.match(await page.locator('.problem[role=alert]').first().innerText(), /Cancelled/);
+  assert.match(await page.locator('.settings .problem').innerText(), /Cancelled/);
   assert.equal(await page.locator('.word').count(), N, 'the last good picture stays');
   await press(page, 'Four heads');
   await press(page, '4,096 words');
