@@ -20,10 +20,11 @@ export function readFloat(bytes) {
   return { config, parameters };
 }
 
-// Each with its part of the parameters; the int8 file has the norms first, then the matrices.
+// Each matrix (of each layer) with its part of the parameters; the int8 file has the norms first, then the matrices.
 function partsOf(config, parameters) {
   let at = 0;
-  const parts = tensors(config).map((tensor) => ({ tensor, values: parameters.subarray(at, (at += sizeOf(tensor))) }));
+  const single = tensors(config).flatMap(([name, matrices, ...sizes]) => Array.from({ length: matrices }, () => [name, 1, ...sizes]));
+  const parts = single.map((tensor) => ({ tensor, values: parameters.subarray(at, (at += sizeOf(tensor))) }));
   return [...parts.filter(({ tensor }) => isNorm(tensor)), ...parts.filter(({ tensor }) => !isNorm(tensor))];
 }
 
