@@ -462,7 +462,7 @@ attn_status attn_explain_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_dat
 /* What a person reads off one head's weights: means over its rows. Rows whose weights are all 0 (nothing was visible)
  * are left out; without any other row everything is 0. Row i stands at key i + offset; a key that does not exist
  * counts 0.
- *   entropy    -sum_j w[j] log2 w[j], in bits: 0 for one key, log2 n for n equal ones
+ *   entropy    -sum_j w[j] log2 w[j] over the weights above 0, in bits: 0 for one key, log2 n for n equal ones
  *   distance   sum_j w[j] |i + offset - j|
  *   diagonal   w[i + offset]           previous  w[i + offset - 1]           first  w[0]
  *   max        max_j w[j]              rows      how many rows the means are of */

@@ -34,8 +34,8 @@ attn_status attn_head_statistics_f64(int32_t seq_len_q, int32_t seq_len_kv, int3
             total += weight;
             if (weight > max || isnan(weight))
                 max = weight;
-            /* x log x goes to 0 with x. */
-            if (weight != 0.0)
+            /* x log x goes to 0 with x; below 0 it has no value. NaN stays. */
+            if (!(weight <= 0.0))
                 of_row.entropy -= weight * log2(weight);
             of_row.distance += weight * fabs((double)(at - j));
         }

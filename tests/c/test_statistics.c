@@ -135,6 +135,16 @@ TEST(heads_are_fused_as_asked_and_rows_sum_to_one) {
         CHECK_EXACT(out[e], (double)(e % 3 == 0));
 }
 
+TEST(what_is_below_0_has_no_entropy) {
+    const double w[3] = {-0.5, 0.5, 1.0}, with_nan[3] = {NAN, 0.5, 0.5};
+    attn_head_statistics s;
+    CHECK_STATUS(attn_head_statistics_f64(1, 3, 0, w, &s), ATTN_OK);
+    CHECK_EXACT(s.entropy, 0.5);
+    CHECK_EXACT(s.max, 1.0);
+    CHECK_STATUS(attn_head_statistics_f64(1, 3, 0, with_nan, &s), ATTN_OK);
+    CHECK(isnan(s.entropy));
+}
+
 TEST(a_row_without_weights_passes_itself_on) {
     const double w[4] = {0, 0, 0.5, 0.5};
     double out[4];
@@ -177,6 +187,7 @@ int main(void) {
     RUN(nan_is_not_hidden);
     RUN(rollout_multiplies_the_layers);
     RUN(heads_are_fused_as_asked_and_rows_sum_to_one);
+    RUN(what_is_below_0_has_no_entropy);
     RUN(a_row_without_weights_passes_itself_on);
     RUN(a_refused_call_writes_nothing);
     return check_summary();

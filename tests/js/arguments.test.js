@@ -133,7 +133,7 @@ const FUNCTIONS = {
     args: () => [q, k, v, { row: 1 }],
     places: [[0, 'query', converted], [1, 'key', converted], [2, 'value', converted], [3, 'row', nothing], [3, { row: isInteger(0, 2), head: omitted(isInteger(0, 3)), batch: omitted(isInteger(0, 1)), products: flag, ...MASKED }]],
   },
-  headStatistics: { args: () => [attended.weights, {}], places: [[0, 'weights', isTensor], [1, 'options', options], [1, { causalAlign: word }]] },
+  headStatistics: { args: () => [T(2, 3, 3), {}], places: [[0, 'weights', isTensor], [1, 'options', options], [1, { causalAlign: word }]] },
   rollout: {
     args: () => [[attended.weights, attended.more], {}],
     places: [[0, 'weightsPerLayer'], [1, 'options', options], [1, { residual: omitted((x) => finite(x) && x >= 0 && x <= 1), headFusion: word }]],

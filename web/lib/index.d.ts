@@ -459,7 +459,8 @@ export class Attention {
   /**
    * What a person reads off attention heads. `weights` [..., seqLenQ, seqLenKv], such as {@link SdpaResult.weights}; results
    * are float64, one number per head, with the axes that stand before. Row i stands at key i, with `causalAlign`
-   * 'bottom-right' at key i + seqLenKv - seqLenQ. A weight below 0 is a `RangeError`.
+   * 'bottom-right' at key i + seqLenKv - seqLenQ. What is below 0 is no
+   * weight and has no entropy.
    */
   headStatistics(weights: TensorInput, options?: { causalAlign?: 'top-left' | 'bottom-right' | null } | null): HeadStatistics;
 

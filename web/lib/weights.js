@@ -62,10 +62,7 @@ export function headStatistics(heap, weights, options) {
     const matrix = scope.takeTensor([area], 'f64', 'weights');
     const statistics = scope.take(HEAD_STATISTICS.size);
     for (let h = 0; h < heads; h++) {
-      const head = part(tensor, h, area);
-      const wrong = head.findIndex((weight) => weight < 0);
-      if (wrong >= 0) throw wrongSize(`weights.data[${h * area + wrong}]`, 'a weight of at least 0', head[wrong]);
-      heap.view('f64', matrix, area).set(head);
+      heap.view('f64', matrix, area).set(part(tensor, h, area));
       heap.call('attn_head_statistics_f64', seqLenQ, seqLenKv, align ? seqLenKv - seqLenQ : 0, matrix, statistics);
       const values = heap.view('f64', statistics, names.length);
       names.forEach((name, i) => { result[name].data[h] = values[i]; });
