@@ -5,6 +5,7 @@ import { ColorBar } from './colorbar.js';
 import { h } from './dom.js';
 import { MatrixView } from './matrix.js';
 import { HEAD_SIZES, headKinds } from './model.js';
+import { headTitle } from './names.js';
 import { cellNumbers, cellOf, hiddenOf, panesOf } from './slices.js';
 import { within } from './stage.js';
 import { scoreKinds } from './state.js';
@@ -17,6 +18,7 @@ export class ComparePanel {
   #parts;
   #mask;
   #over;
+  #form;
   #text;
   #facts = h('p', { class: 'compare-facts', role: 'status' });
   #state = null;
@@ -53,7 +55,7 @@ export class ComparePanel {
     this.textBox = h('label', { class: 'range compare-text' }, h('span', {}, t.compare.text), this.#text);
     this.element = h('div', { class: 'panel' },
       h('div', { class: 'panes' }, panes), this.#facts,
-      h('form', { class: 'controls other-controls', 'aria-label': t.compare.settings, onsubmit: (event) => event.preventDefault() },
+      this.#form = h('form', { class: 'controls other-controls', 'aria-label': t.compare.settings, onsubmit: (event) => event.preventDefault() },
         h('h2', {}, t.compare.settings), this.#mask.element, scaled.element,
         h('div', { class: 'control-row' }, heads.element, headDim.element, gain.element, temperature.element, score.element, this.#over.element), this.textBox));
   }
@@ -67,6 +69,7 @@ export class ComparePanel {
     this.#over.update(compare.over ?? 'head');
     if (document.activeElement !== this.#text) this.#text.value = compare.text ?? '';
     // A setting that would change nothing is not offered.
+    this.#form.hidden = Boolean(result?.perLayer);
     const modelled = state.source === 'named' || state.source === 'random';
     for (const name of ['heads', 'headDim', 'gain', 'score']) this.#parts[name].element.hidden = !modelled;
     this.#parts.scaled.element.hidden = compare.score === 'additive';
@@ -84,7 +87,7 @@ export class ComparePanel {
       this.#views[name].update({
         ...matrix, rowTokens: tokens.slice(0, matrix.rows), colTokens: keyTokens.slice(0, matrix.cols),
         numbers: name === 'difference' ? cellNumbers.signed : cellNumbers.weights,
-        label: t.matrixLabel(t.compare[name], this.#panes.means ? t.compare.overs.mean : t.headName(head + 1)),
+        label: t.matrixLabel(t.compare[name], this.#panes.means ? t.compare.overs.mean : headTitle(result, head)),
         selected: within(this.#selected(state), matrix), hover: state.hover,
       });
     }

@@ -137,6 +137,7 @@ export class Controls {
 
   update(state) {
     const { source, result } = state;
+    this.element.hidden = Boolean(result?.perLayer);
     const modelled = source === 'named' || source === 'random';
     this.#mask.update(state.mask, possibleMasks(state));
     for (const [name, part] of Object.entries(this.#parts)) part.update(state[name]);

@@ -11,6 +11,7 @@ export class HeadsView {
   #cards = [];
   #onChoose;
   #style;
+  #perLayer;
 
   constructor({ choose, style }) {
     this.#onChoose = choose;
@@ -19,8 +20,12 @@ export class HeadsView {
     this.element.addEventListener('keydown', (event) => this.#key(event));
   }
 
-  /** heads: [{ kind, stat, matrix }], one per head. */
-  update(heads, chosen) {
+  /** heads: [{ name, title, words, kind, stat, matrix, silent }], one per head; perLayer: how many make a row of pictures, where a model has layers. */
+  update(heads, chosen, perLayer) {
+    this.#perLayer = perLayer;
+    this.element.classList.toggle('by-layer', Boolean(perLayer));
+    this.element.classList.toggle('is-dense', perLayer > 4);
+    if (perLayer) this.element.style.setProperty('--per-layer', perLayer);
     if (heads.length !== this.#cards.length) {
       const hadFocus = this.element.contains(document.activeElement);
       this.#cards = heads.map((_, index) => {
@@ -37,16 +42,18 @@ export class HeadsView {
       this.element.replaceChildren(...this.#cards.map(({ card }) => card));
       if (hadFocus) this.#cards[chosen]?.card.focus();
     }
-    heads.forEach(({ kind, stat, matrix }, index) => {
+    heads.forEach(({ name, title, words, kind, stat, matrix, silent }, index) => {
       const parts = this.#cards[index];
-      const words = t.kinds[kind];
       parts.card.setAttribute('aria-checked', index === chosen);
       parts.card.tabIndex = index === chosen ? 0 : -1;
-      parts.name.textContent = `${index + 1}  ${words.name}`;
+      parts.name.textContent = name;
+      parts.card.classList.toggle('is-silent', Boolean(silent));
+      if (title) parts.card.setAttribute('aria-label', title);
+      else parts.card.removeAttribute('aria-label');
       // A mask or a score may keep a head from what it was built for; its name must not claim otherwise.
       parts.what.textContent = words.otherwise && stat && prevented(kind, stat) ? words.otherwise : words.what;
       parts.stat.textContent = stat ? t.headStats(stat) : '';
-      parts.card.title = stat ? t.headStatsLong(stat) : '';
+      parts.card.title = [title, stat && t.headStatsLong(stat)].filter(Boolean).join('. ');
       this.#paint(parts.canvas, matrix);
     });
   }
@@ -64,7 +71,8 @@ export class HeadsView {
   }
 
   #key(event) {
-    const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+    const line = this.#perLayer ?? 1;
+    const steps = { ArrowLeft: -1, ArrowUp: -line, ArrowRight: 1, ArrowDown: line };
     if (!(event.key in steps)) return;
     event.preventDefault();
     const count = this.#cards.length;

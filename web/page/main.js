@@ -10,6 +10,7 @@ import { HeadsView } from './heads.js';
 import { Inspector } from './inspector.js';
 import { LessonPanel, lessonState } from './lesson.js';
 import { additiveWords } from './limits.js';
+import { headTitle, headWords } from './names.js';
 import { OpenDialog } from './open.js';
 import { presetNames, presetSettings } from './presets.js';
 import { SaveMenu } from './save.js';
@@ -26,6 +27,8 @@ import { Tables } from './tables.js';
 import { TextbookPanel } from './textbook.js';
 import { createTheme } from './theme.js';
 import { MAX_TOKENS, placeAfter, placed, tokenize } from './tokens.js';
+import { isModel, ModelSession } from './trained/session.js';
+import { ModelView } from './trained/view.js';
 
 /** Longer links are not put in the address bar; some browsers cut them. */
 const MAX_LINK = 2000;
@@ -47,8 +50,9 @@ const text = h('textarea', {
   id: 'text', rows: 1, spellcheck: 'false', autocomplete: 'off', 'aria-describedby': 'text-hint text-problem',
   oninput: () => typed(text.value),
 });
+const textHint = h('p', { class: 'hint', id: 'text-hint' });
 const textBox = h('div', { class: 'text-box' },
-  h('label', { class: 'text-label', for: 'text' }, t.textLabel), text, h('p', { class: 'hint', id: 'text-hint' }, t.textHint));
+  h('label', { class: 'text-label', for: 'text' }, t.textLabel), text, textHint);
 const textProblem = h('p', { class: 'problem', id: 'text-problem', role: 'status' });
 const problem = h('p', { class: 'problem', role: 'alert' });
 /** The same while there is no picture yet: then it must stand where the picture would. */
@@ -113,11 +117,23 @@ const lesson = new LessonPanel({
   go: (step) => apply(lessonState(step)),
   leave: () => apply(presetSettings('heads')),
 });
+const session = new ModelSession({ store, engine, ask, pending, announce: (words) => announcer.say(words) });
+const modelView = new ModelView({
+  set: store.set,
+  example: async (skill) => apply({ ...presetSettings('trained'), untrained: store.get().untrained, silenced: store.get().silenced, ...(await session.example(skill)) }),
+  write: (options) => session.write(jobOf(store.get()), options, wrote).catch(failed),
+  stop: () => session.stop(),
+  compare: () => store.set({ panel: 'compare', stage: 'weights', compare: session.otherSetting(store.get()) }),
+});
 const openDialog = new OpenDialog({
   request: (message, options) => pending(engine.request('file', message, options)),
   opened: (file) => {
     store.set({ file });
     apply(fileSettings());
+  },
+  model: (checkpoint) => {
+    store.set({ checkpoint });
+    apply(checkpointSettings());
   },
   settings: (saved) => {
     const { settings, refused } = fromSettings(saved);
@@ -127,10 +143,13 @@ const openDialog = new OpenDialog({
 });
 
 const presetButtons = Object.fromEntries(presetNames.map((name) => [name, h('button', {
-  type: 'button', class: 'chip', onclick: () => apply(presetSettings(name)),
+  type: 'button', class: 'chip', onclick: () => apply({ ...presetSettings(name), ...session.enter(name) }),
 }, t.presets[name].name)]));
 const fileButton = h('button', { type: 'button', class: 'chip', hidden: true, onclick: () => apply(fileSettings()) }, t.presets.file.name);
+const checkpointButton = h('button', { type: 'button', class: 'chip', hidden: true, onclick: () => apply(checkpointSettings()) }, t.presets.checkpoint.name);
 const lessonButton = h('button', { type: 'button', class: 'chip chip-lesson', onclick: () => apply(lessonState(0)) }, t.lessonStart);
+const headsLede = h('small', {});
+const settingsTitle = h('h2', { id: 'settings-title' }, t.settingsTitle);
 const panelSlot = h('section', { class: 'panel-slot wide', hidden: true, 'aria-labelledby': 'heading' });
 const intro = h('section', { class: 'intro', 'aria-label': t.textLabel });
 
@@ -142,46 +161,60 @@ document.body.append(
   h('header', { class: 'top' },
     h('p', { class: 'brand' }, h('img', { src: 'page/icon.svg', alt: '', width: 26, height: 26 }), h('b', {}, t.title), h('span', {}, t.strap)),
     h('div', { class: 'top-tools' }, openDialog.button, theme.element)),
-  h('nav', { class: 'presets', 'aria-label': t.presetsLabel }, lessonButton, ...Object.values(presetButtons), fileButton),
+  h('nav', { class: 'presets', 'aria-label': t.presetsLabel }, lessonButton, ...Object.values(presetButtons), fileButton, checkpointButton),
   h('main', { class: 'page' },
     panelSlot,
     intro,
     h('section', { class: 'heads-section', 'aria-labelledby': 'heads-title' },
-      h('h2', { id: 'heads-title' }, t.headsTitle, h('small', {}, t.headsLede)), heads.element),
+      h('h2', { id: 'heads-title' }, t.headsTitle, headsLede), heads.element),
     stage.element,
     h('section', { class: 'settings', 'aria-labelledby': 'settings-title' },
-      h('h2', { id: 'settings-title' }, t.settingsTitle), controls.element, problem, progress, timing, agreement),
+      settingsTitle, controls.element, problem, progress, modelView.measured, timing, agreement),
     inspector.element,
     tables.element),
   h('footer', { class: 'bottom' }, h('p', {}, t.footer, manual && [' ', h('a', { href: manual }, t.manual)])),
   openDialog.dialog, announcer.element);
-intro.append(heroBox, failure, notice, lesson.element, textBox, textProblem, sentence.element, caption);
+intro.append(heroBox, failure, notice, lesson.element, modelView.top, textBox, textProblem, sentence.element, caption, modelView.below);
 text.value = store.get().text;
 
 // what the visitor does
 
 function typed(value) {
   const { tokens, dropped } = tokenize(value);
+  const model = isModel(store.get().source);
   // Nothing to attend to: the last sentence stays, with the reason beside the field.
-  if (tokens.length === 0) {
+  if (tokens.length === 0 && !model) {
     store.set({ text: value, textProblem: t.emptyText });
     return;
   }
   // Changed numbers of rows belong to the old words.
   const { x, q, k, v, ...edits } = store.get().edits;
   store.set({
-    text: value, tokens, dropped, textProblem: dropped ? t.droppedTokens(MAX_TOKENS, dropped) : null,
+    text: value, tokens, dropped, textProblem: dropped && !model ? t.droppedTokens(MAX_TOKENS, dropped) : null, ids: null, example: null, wrote: null,
     ...(x || q || k || v ? { edits } : {}),
   });
 }
 
 const fileSettings = () => ({ ...presetSettings('heads'), preset: 'file', source: 'file', mask: { kind: 'none' }, head: 0, query: 0, key: 0 });
 
+const checkpointSettings = () => ({
+  ...presetSettings('heads'), preset: 'checkpoint', source: 'checkpoint', head: 0, query: 1, key: 0,
+  text: 'Once upon a time, there was a little girl named Lily. She loved to play with her ball',
+});
+
+/** What a model wrote becomes the text; its last token is the one that looks. */
+function wrote({ ids, text: written, ...how }) {
+  const { tokens, dropped } = tokenize(written);
+  store.set({ text: written, tokens, dropped, ids, wrote: how, example: null, textProblem: null, query: ids.length - 1, key: Math.max(0, ids.length - 2), hover: null });
+  if (document.activeElement !== text) text.value = written;
+}
+
 /** Other settings as a whole: a preset, a step of the lesson, a link, a file. */
 function apply(settings) {
   panels.decode.stop();
+  session.stop();
   const { tokens, dropped } = tokenize(settings.text);
-  store.set({ ...settings, tokens, dropped, other: null, gradient: null, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
+  store.set({ ids: null, example: null, wrote: null, writing: null, prediction: null, ...settings, tokens, dropped, other: null, gradient: null, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
   if (document.activeElement !== text) text.value = settings.text;
 }
 
@@ -201,6 +234,8 @@ function toggleDrawn(row, col) {
 /** Single keys, only while the matrix has the focus. */
 function shortcut(key) {
   const { head, result, other, mask, scaled } = store.get();
+  // What a model was trained with is not ours to change.
+  if (result.fixed && /^[ms]$/i.test(key)) return true;
   if (key === '[' || key === ']') store.set({ head: (head + (key === ']' ? 1 : -1) + result.heads) % result.heads });
   else if (/^[1-5]$/.test(key)) {
     const wanted = stageNames[Number(key) - 1];
@@ -246,10 +281,16 @@ async function ask(channel, message, then) {
     }));
     if (result) then(result);
   } catch (error) {
-    store.set({ problem: t.computeFailed(error.message) });
+    failed(error);
   } finally {
     if (channel === 'main' || channel === 'head') store.set({ progress: null });
   }
+}
+
+/** What is wrong with the text is said beside the text. */
+function failed(error) {
+  if (error.name === 'TextProblem') store.set({ textProblem: error.message });
+  else store.set({ problem: t.computeFailed(error.message) });
 }
 
 /** Numbers the inputs: an answer about an older one is dropped, here or already in the worker. */
@@ -266,11 +307,12 @@ function tooMuch(job) {
 }
 
 function compute(state) {
-  if (tooMuch(jobOf(state)) || (state.source === 'file' && !state.file)) return;
+  if (tooMuch(jobOf(state)) || (state.source === 'file' && !state.file) || (state.source === 'checkpoint' && !state.checkpoint)) return;
   serial += 1;
   ask('main', { type: 'attend', job: { ...jobOf(state), serial } }, (result) => {
-    const { query, key, head } = store.get();
+    const { query, key, head, textProblem: said } = store.get();
     store.set({
+      textProblem: result.fixed ? (result.dropped ? t.trained.dropped(result.most, result.dropped) : null) : said,
       result, problem: null, hover: null, gradient: null,
       query: Math.min(query, result.n - 1), key: Math.min(key, result.m - 1), head: Math.min(head, result.heads - 1),
     });
@@ -339,14 +381,16 @@ function render(asked, changed) {
     return;
   }
   askAbout(state, has);
+  session.follow(state, has);
   timing.textContent = result.ready ? '' : t.timing(result);
   agreement.textContent = result.agreement ? (result.agreement.largest <= 1e-3 * Math.max(result.agreement.of, 1e-6) ? t.files.agreement(result.agreement) : t.files.disagreement(result.agreement)) : '';
   if (has('result', 'head', 'palette', 'transfer', 'theme')) {
     heads.update(result.kinds.map((kind, head) => ({
-      kind, stat: result.stats[head],
+      kind, stat: result.stats[head], words: headWords(result, head), silent: result.silenced?.includes(head),
+      ...(result.perLayer ? t.trained.card(result, head, headTitle(result, head), headWords(result, head)) : { name: `${head + 1}  ${headWords(result, head).name}` }),
       matrix: result.large ? thumbMatrix(result.thumbs[head], state)
         : slice({ result }, head, 'weights', { transfer: state.transfer, domain: 'unit', palette: state.palette }),
-    })), state.head);
+    })), state.head, result.perLayer);
   }
   if (has('result', 'other', 'compare', 'gradient', 'head', 'stage', 'transfer', 'domain', 'palette', 'theme', 'decodeStep', 'byColumn', 'panel')) {
     stage.update(state);
@@ -373,6 +417,12 @@ function frame(state) {
   progress.hidden = state.progress === null;
   bar.value = state.progress ?? 0;
   progress.firstElementChild.textContent = state.progress === null ? '' : t.progress(state.progress);
+  modelView.update(state);
+  const models = isModel(state.source);
+  modelView.top.hidden = !models;
+  textHint.textContent = state.source === 'trained' ? t.trained.hint : models ? t.trained.fileHint : t.textHint;
+  headsLede.textContent = models ? t.trained.headsLede : t.headsLede;
+  settingsTitle.hidden = Boolean(state.result?.perLayer);
   const words = t.presets[state.preset] ?? t.presets.heads;
   hero.title.textContent = words.title;
   hero.text.textContent = words.text;
@@ -382,6 +432,8 @@ function frame(state) {
   if (inLesson) lesson.update(state);
   for (const [name, button] of Object.entries(presetButtons)) button.setAttribute('aria-pressed', !inLesson && state.preset === name);
   fileButton.hidden = !state.file;
+  checkpointButton.hidden = !state.checkpoint;
+  checkpointButton.setAttribute('aria-pressed', !inLesson && state.preset === 'checkpoint');
   fileButton.setAttribute('aria-pressed', !inLesson && state.preset === 'file');
   lessonButton.setAttribute('aria-pressed', inLesson);
   const panel = panels[state.panel];
@@ -397,10 +449,10 @@ function frame(state) {
   if (state.panel === 'sqrtd') panels.sqrtd.update(state.figure, state.headDim);
   if (state.panel === 'decode') panels.decode.update(state);
   if (state.panel === 'textbook') panels.textbook.update(state.steps);
-  const written = state.source === 'named' || state.source === 'random';
+  const written = state.source === 'named' || state.source === 'random' || models;
   textBox.hidden = !written;
   compareButton.textContent = state.compare ? t.compare.close : t.compare.open;
-  compareButton.hidden = Boolean(state.result?.large || state.result?.ready || state.source === 'textbook');
+  compareButton.hidden = Boolean(state.result?.large || state.result?.ready || state.source === 'textbook' || (models && !state.compare));
 }
 
 /** The chosen row or, byColumn, column over the sentence and in words. */
@@ -422,7 +474,7 @@ function showRow(state) {
 function captionOf(result, chosen, weights, head, byColumn) {
   const word = (token, index, role) => h('b', { class: `is-${role}` }, tokenText(token), h('sub', {}, placeAfter(token, index).trim()));
   const [own, others] = byColumn ? [result.keyTokens, result.tokens] : [result.tokens, result.keyTokens];
-  const lead = [h('span', { class: 'caption-head' }, `${t.headName(head + 1)}. `), word(own[chosen], chosen, byColumn ? 'key' : 'query')];
+  const lead = [h('span', { class: 'caption-head' }, `${headTitle(result, head)}. `), word(own[chosen], chosen, byColumn ? 'key' : 'query')];
   // No more than 20 weights can be this large: only they are sorted.
   const named = [...weights.keys()].filter((index) => weights[index] >= 0.05).sort((a, b) => weights[b] - weights[a]).slice(0, 3);
   const seen = weights.reduce((count, weight) => count + (weight > 0 ? 1 : 0), 0);
@@ -442,7 +494,7 @@ function announce({ result, head, query, key, byColumn }) {
   for (let i = 1; i < count; i += 1) if (weight(i) > weight(best)) best = i;
   const [row, col] = byColumn ? [best, key] : [query, best];
   announcer.say(t.announceResult({
-    head: t.headName(head + 1), name: t.kinds[result.kinds[head]].name, entropy: result.stats[head].entropy, byColumn,
+    head: headTitle(result, head), name: headWords(result, head).name, entropy: result.stats[head].entropy, byColumn,
     query: placed(result.tokens[row], row), key: placed(result.keyTokens[col], col), weight: weight(best),
   }));
 }

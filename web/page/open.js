@@ -3,6 +3,7 @@
 import { h } from './dom.js';
 import { MAX_FILE_BYTES } from './limits.js';
 import { t } from './strings.js';
+import { isModelFile, offerModel } from './trained/files.js';
 
 const parts = { qkv: ['q', 'k', 'v', 'o'], x: ['x', 'inProj', 'inBias', 'wq', 'wk', 'wv', 'o'], weights: ['weights'] };
 
@@ -10,14 +11,17 @@ export class OpenDialog {
   #request;
   #opened;
   #settings;
+  #model;
   #body = h('div', { class: 'open-body' });
   #intro = h('div', { class: 'open-body' }, h('p', {}, t.files.intro),
     h('p', { class: 'hint' }, t.files.pythonLabel), h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.files.python)));
   #problem = h('p', { class: 'problem', role: 'alert' });
-  #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json', class: 'away', id: 'files', 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
+  #status = h('p', { class: 'hint', role: 'status' });
+  #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json,.bin', class: 'away', id: 'files', 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
 
-  /** request(message, options) asks the worker; opened({ id, name, n, m, heads }): tensors were chosen; settings(object): the file held a saved state. */
-  constructor({ request, opened, settings }) {
+  /** request(message, options) asks the worker; opened({ id, name, n, m, heads }): tensors were chosen; settings(object): the file held a saved state; model({ id, name, ... }): a model was opened. */
+  constructor({ request, opened, settings, model }) {
+    this.#model = model;
     this.#request = request;
     this.#opened = opened;
     this.#settings = settings;
@@ -26,7 +30,7 @@ export class OpenDialog {
       h('h2', { id: 'open-title' }, t.files.title),
       this.#intro,
       h('label', { class: 'file-choice small', for: 'files' }, t.files.choose), this.#input,
-      this.#problem, this.#body,
+      this.#problem, this.#status, this.#body,
       h('div', { class: 'dialog-end' }, h('button', { type: 'button', class: 'quiet', onclick: () => this.dialog.close() }, t.files.cancel)));
     const over = (event) => {
       if (![...event.dataTransfer.types].includes('Files')) return;
@@ -48,6 +52,7 @@ export class OpenDialog {
   show() {
     if (this.dialog.open) return;
     this.#problem.textContent = '';
+    this.#status.textContent = '';
     this.#body.replaceChildren();
     this.#intro.hidden = false;
     this.dialog.showModal();
@@ -58,6 +63,11 @@ export class OpenDialog {
     this.#body.replaceChildren();
     const chosen = [...list];
     if (chosen.length === 0) return;
+    this.#status.textContent = '';
+    if (chosen.some(isModelFile)) {
+      await this.#takeModel(chosen);
+      return;
+    }
     const names = chosen.map(({ name }) => name).join(', ');
     // Before anything is read: what does not fit in memory would end the page.
     if (chosen.reduce((sum, { size }) => sum + size, 0) > MAX_FILE_BYTES) {
@@ -81,6 +91,23 @@ export class OpenDialog {
       this.#body.replaceChildren(...this.#form(found, names));
       this.#body.querySelector('select, input')?.focus();
     } catch (error) {
+      this.#problem.textContent = t.files.failed(error.message);
+    } finally {
+      this.#input.value = '';
+    }
+  }
+
+  /** A checkpoint and its tokenizer, together or one after the other. */
+  async #takeModel(chosen) {
+    try {
+      if (!chosen.every(isModelFile)) throw new Error(t.trained.file.mixed);
+      const found = await offerModel(chosen, this.#request, ({ done }) => { this.#status.textContent = t.trained.file.loading(done); });
+      this.#status.textContent = found?.missing ? t.trained.file.missing[found.missing](found.name) : '';
+      if (!found?.opened) return;
+      this.#model(found.opened);
+      this.dialog.close();
+    } catch (error) {
+      this.#status.textContent = '';
       this.#problem.textContent = t.files.failed(error.message);
     } finally {
       this.#input.value = '';

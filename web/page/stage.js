@@ -9,6 +9,7 @@ import { MatrixView } from './matrix.js';
 import { domains, format, transfers } from './scales.js';
 import { cellNumbers, cellOf, compared, SIGNED, slice, stagesOf } from './slices.js';
 import { stageNames } from './state.js';
+import { headTitle, headWords } from './names.js';
 import { t } from './strings.js';
 import { placeAfter } from './tokens.js';
 
@@ -98,8 +99,7 @@ export class StageView {
     this.#selects.domain.input.options[0].disabled = SIGNED.has(stage);
     const matrix = slice(state, head, stage, state, upTo(state));
     this.#waiting.textContent = matrix ? '' : t.waiting;
-    const kind = t.kinds[result.kinds[head]];
-    this.#title.textContent = `${t.headName(head + 1)}: ${kind.name}`;
+    this.#title.textContent = `${headTitle(result, head)}: ${headWords(result, head).name}`;
     const words = t.stages[stage];
     this.#what.textContent = stage === 'difference' ? `${words.what} ${t.compare.facts(compared(state, head), state)}` : words.what;
     this.#legend.replaceChildren(...coloured(words.read ?? (stage === 'weights' ? t.howToRead : t.howToReadScores)));
@@ -109,7 +109,7 @@ export class StageView {
       ...matrix,
       rowTokens: stage === 'gradient' ? result.keyTokens : result.tokens, colTokens: result.keyTokens,
       numbers: SIGNED.has(stage) ? cellNumbers.signed : cellNumbers.weights,
-      label: t.matrixLabel(words.name, t.headName(head + 1)),
+      label: t.matrixLabel(words.name, headTitle(result, head)),
       selected: within(stage === 'gradient' ? { row: state.key, col: state.key } : selection(state), matrix),
       hover: state.hover, showColumn: state.byColumn, value: matrix.at, stage,
     });

@@ -11,7 +11,9 @@ export const maskKinds = ['causal', 'none', 'window', 'length', 'drawn'];
 export const scoreKinds = ['dot', 'multiplicative', 'additive'];
 export const stageNames = ['dots', 'scores', 'weights', 'gradient', 'difference'];
 export const panels = ['none', 'lesson', 'sqrtd', 'compare', 'decode', 'textbook'];
-const sources = ['named', 'random', 'textbook', 'long', 'file'];
+const sources = ['named', 'random', 'textbook', 'long', 'trained', 'file', 'checkpoint'];
+/** Sources that a link cannot bring along. */
+const fromFiles = ['file', 'checkpoint'];
 const editable = ['x', 'wq', 'wk', 'wv', 'q', 'k', 'v', 'general'];
 
 /** What a visitor can set. Everything else in the state follows from it. */
@@ -36,6 +38,8 @@ export const defaults = Object.freeze({
   domain: 'unit',
   palette: 'cividis',
   edits: Object.freeze({}),
+  untrained: false,
+  silenced: Object.freeze([]),
   compare: null,
   panel: 'none',
   step: 0,
@@ -47,21 +51,26 @@ export function initialState(settings = {}) {
     ...all, ...tokenize(all.text),
     hover: null, result: null, other: null, terms: null, gradient: null,
     engine: { state: 'loading' }, problem: null, textProblem: null, progress: null, file: null,
+    // Of models: tokens where the text alone does not say which, and what trained/ keeps.
+    ids: null, checkpoint: null, example: null, facts: null, prediction: null, writing: null, wrote: null,
   };
 }
 
 /** The settings that the weights depend on. */
-export const computing = ['tokens', 'source', 'heads', 'headDim', 'gain', 'seed', 'mask', 'score', 'scaled', 'temperature', 'edits', 'file'];
+export const computing = ['tokens', 'source', 'heads', 'headDim', 'gain', 'seed', 'mask', 'score', 'scaled', 'temperature', 'edits', 'file', 'untrained', 'silenced', 'ids', 'checkpoint'];
 
 export function jobOf(state) {
   const { tokens, source, heads, headDim, gain, seed, mask, score, scaled, temperature, edits, head } = state;
-  return { tokens, kind: source, heads, headDim, gain, seed, mask, score, scaled, temperature, edits, head };
+  const { text, ids, untrained, silenced } = state;
+  return { tokens, kind: source, heads, headDim, gain, seed, mask, score, scaled, temperature, edits, head, text, ids, untrained, silenced };
 }
 
 /** The settings of the other pane: those of the first, where it has none of its own. */
 export function otherJob(state) {
-  const { fresh, over, text, ...settings } = state.compare;
+  const { fresh, over, text, trained, ...settings } = state.compare;
   const job = { ...jobOf(state), ...settings };
+  // A model is compared with all its heads at work.
+  if (trained) Object.assign(job, { untrained: trained === 'before', silenced: [] });
   const { tokens } = tokenize(text ?? '');
   const { wq, wk, wv, general } = job.edits;
   if (tokens.length) job.tokens = tokens;
@@ -132,8 +141,16 @@ const editsField = {
   },
 };
 
+const silencedField = {
+  print: (heads) => heads.join('.'),
+  parse(text) {
+    const heads = text === '' ? [] : text.split('.').map(whole(0, 9999).parse);
+    return heads.includes(undefined) ? undefined : [...new Set(heads)].sort((a, b) => a - b);
+  },
+};
+
 // Five parts that are always there, then those that the other setting has of its own.
-const ownParts = { heads: whole(1, headKinds.length), headDim: headDimField, over: oneOf(['mean']), fresh: oneOf(['fresh']), text: textField };
+const ownParts = { heads: whole(1, headKinds.length), headDim: headDimField, over: oneOf(['mean']), fresh: oneOf(['fresh']), trained: oneOf(['after', 'before']), text: textField };
 
 const compareField = {
   print: (compare) => [
@@ -159,7 +176,7 @@ const compareField = {
 const fields = {
   preset: { print: String, parse: (text) => (/^[a-z]{1,20}$/.test(text) ? text : undefined) },
   // A file is not in the link; whoever opens it sees the sentence instead.
-  source: oneOf(sources.filter((source) => source !== 'file')),
+  source: oneOf(sources.filter((source) => !fromFiles.includes(source))),
   text: textField,
   heads: whole(1, headKinds.length),
   headDim: headDimField,
@@ -169,7 +186,7 @@ const fields = {
   score: oneOf(scoreKinds),
   scaled: flag,
   temperature: real(0.1, 4),
-  head: whole(0, 255),
+  head: whole(0, 9999),
   query: whole(0, 99999),
   key: whole(0, 99999),
   byColumn: flag,
@@ -178,6 +195,8 @@ const fields = {
   domain: oneOf(domains),
   palette: oneOf(colorMaps),
   edits: editsField,
+  untrained: flag,
+  silenced: silencedField,
   compare: compareField,
   panel: oneOf(panels),
   step: whole(0, 6),
@@ -188,7 +207,7 @@ export function toHash(state) {
   const parts = new URLSearchParams();
   for (const [name, field] of Object.entries(fields)) {
     const [value, standard] = [state[name], defaults[name]];
-    if (value === null || (state.source === 'file' && ['source', 'preset', 'edits'].includes(name))) continue;
+    if (value === null || (fromFiles.includes(state.source) && ['source', 'preset', 'edits', 'silenced'].includes(name))) continue;
     const printed = field.print(value);
     if (standard === null || printed !== field.print(standard)) parts.set(name, printed);
   }

@@ -2,6 +2,7 @@
 
 import { format, percent } from './scales.js';
 import { placed } from './tokens.js';
+import { words as trained } from './trained/strings.js';
 
 const plural = (count, one, many) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
@@ -37,6 +38,7 @@ export const t = {
     data: { name: 'From the file', what: '' },
     rollout: { name: 'Rollout', what: 'how much of each input reaches each output, through all layers: heads averaged, half of each layer going straight through' },
     textbook: { name: 'The example', what: 'two keys to choose from' },
+    ...trained.kinds,
   },
   patterns: {
     previous: 'previous', itself: 'itself', next: 'next', first: 'first', same: 'same word', followed: 'what followed',
@@ -135,6 +137,10 @@ export const t = {
       name: 'Textbook', title: 'One query, two keys, by hand',
       text: 'The smallest example there is, in double precision to the last digit. Change the numbers in the tables at the end of the page and everything follows.',
     },
+    trained: {
+      name: 'A model that learned', title: 'Heads that really learned something',
+      text: 'A small transformer, trained on simple sentences by the kernels that compute this page. Nobody told its heads where to look. Silence one, and see what the model no longer knows.',
+    },
     random: {
       name: 'Random', title: 'Before any training: random heads',
       text: 'The projections are random numbers from a seed. Nobody looks anywhere in particular: this is what attention is like on its first day.',
@@ -147,6 +153,7 @@ export const t = {
       name: '4,096 words', title: 'Sixteen million weights a head',
       text: 'An invented language: a passage of 512 words, eight times over, every tenth word changed. Head 3 finds the earlier copies: they are the stripes. Zoom with + and −, with Ctrl and the wheel, or with two fingers; drag to move. Where several cells share a pixel, the largest is shown.',
     },
+    checkpoint: { name: 'Your model', title: 'Your model, head by head', text: 'Every layer and head of the checkpoint that you opened, computed here. Type, or let it write. Nothing has left this machine.' },
     file: { name: 'Your file', title: 'Attention of your own tensors', text: 'Computed here from the file that you opened. Nothing has left this machine.' },
   },
   lessonStart: 'Lesson in seven steps',
@@ -243,10 +250,11 @@ export const t = {
     window: 'Part shown', up: 'Rows before', down: 'Rows after', left: 'Columns before', right: 'Columns after', rowsFrom: 'from row', colsFrom: 'from column',
     cell: (row, col, value) => `${row}, ${col}: ${value}`, row: 'row',
     keys: 'Arrows move, Enter or a digit edits, Esc gives up, Ctrl+V pastes a block.',
+    fixed: 'These are the numbers that the model computed, after its rotary embedding: they are to be read, not changed. Arrows move.',
   },
   files: {
     open: 'Open your tensors', title: 'Open your own tensors', choose: 'Choose files',
-    intro: 'Drop .npy, .npz, .safetensors or .json here or anywhere on the page: query, key and value as the model computed them, or x with its projections, or ready-made weights. Fused kernels return no weights; here they come back, exactly. Nothing leaves this machine.',
+    intro: 'Drop .npy, .npz, .safetensors or .json here or anywhere on the page: query, key and value as the model computed them, or x with its projections, or ready-made weights. Fused kernels return no weights; here they come back, exactly. Or a whole model that llama2.c runs: its checkpoint and its tokenizer, two .bin files. Nothing leaves this machine.',
     python: 'import numpy as np\nnp.savez("qkv.npz", q=q.float().cpu().numpy(), k=k.float().cpu().numpy(), v=v.float().cpu().numpy())',
     pythonLabel: 'In PyTorch', found: 'Found in', show: 'Show', cancel: 'Cancel', name: 'name', shape: 'shape', type: 'type',
     mode: 'What they are', modes: { qkv: 'query, key, value', x: 'x and projections', weights: 'ready-made weights' },
@@ -318,6 +326,8 @@ export const t = {
     `${plural(heads, 'head', 'heads')} × ${n} × ${m} weights in ${duration(milliseconds)} · ${variant}, ${plural(threads, 'thread', 'threads')}`,
   computeFailed: (message) => `This could not be computed: ${message} The last good picture stays.`,
 
+  trained,
+
   theme: 'Theme',
   themes: { auto: 'Auto', light: 'Light', dark: 'Dark' },
   skip: 'Skip to the matrix',
@@ -333,6 +343,7 @@ function duration(milliseconds) {
 
 /** A setting in a few words: its mask, and what else it does not share with the other. */
 function settingWords(job, other) {
+  if (job.kind === 'trained' || job.kind === 'checkpoint') return trained.setting(job);
   const words = [job.mask.kind === 'window' ? `window −${job.mask.left} … +${job.mask.right}` : job.mask.kind === 'length' ? plural(job.mask.length, 'key', 'keys') : t.masks[job.mask.kind].name];
   const differs = (name) => job[name] !== other[name];
   if (differs('heads')) words.push(plural(job.heads, 'head', 'heads'));

@@ -32,6 +32,7 @@ export class Tables {
   #choice;
   #table = h('table', { class: 'numbers', role: 'grid' });
   #note = h('p', { class: 'hint' });
+  #hint = h('p', { class: 'hint' });
   #problem = h('p', { class: 'problem', role: 'alert' });
   #edited = h('span', { class: 'edited-count' });
   #undo;
@@ -68,7 +69,7 @@ export class Tables {
     this.details = h('details', { ontoggle: () => this.#draw() },
       h('summary', {}, h('h2', { id: 'tables-title' }, t.tables.title), h('span', {}, t.tables.lede)),
       h('div', { class: 'tables-head' }, this.#choice, this.#edited, this.#undo, this.#moved),
-      h('p', { class: 'hint' }, t.tables.keys), this.#part, this.#problem,
+      this.#hint, this.#part, this.#problem,
       h('div', { class: 'table-scroll' }, this.#table));
     this.element = h('section', { class: 'tables wide', 'aria-labelledby': 'tables-title' }, this.details);
   }
@@ -80,6 +81,7 @@ export class Tables {
     const count = Object.values(edits).reduce((sum, cells) => sum + Object.keys(cells).length, 0);
     this.#edited.textContent = count ? t.tables.edited(count) : '';
     this.#undo.hidden = count === 0;
+    this.#hint.textContent = result?.fixed ? t.tables.fixed : t.tables.keys;
     this.#moved.hidden = count === 0 || state.source === 'textbook';
     this.#draw();
   }
@@ -109,7 +111,7 @@ export class Tables {
     if (this.#cells.length !== rows || this.#cells[0].length !== cols) this.#build(rows, cols);
     this.#view = view;
     this.#table.setAttribute('aria-label', t.tables[this.#name]);
-    this.#table.setAttribute('aria-readonly', String(this.#name === 'o'));
+    this.#table.setAttribute('aria-readonly', String(this.#isFixed()));
     this.#table.setAttribute('aria-rowcount', view.rows + 1);
     this.#table.setAttribute('aria-colcount', view.cols + 1);
     const changed = edits[this.#name] ?? {};
@@ -204,8 +206,13 @@ export class Tables {
     }
   }
 
+  /** Outputs are computed; so are all numbers of a model that was trained or opened. */
+  #isFixed() {
+    return this.#name === 'o' || Boolean(this.#state.result.fixed);
+  }
+
   #edit(start) {
-    if (this.#name === 'o') return;
+    if (this.#isFixed()) return;
     const { row, col } = this.#at;
     const cell = this.#cellAt(this.#at);
     const value = this.#view.data[this.#view.base + row * this.#view.stride + col];
@@ -235,7 +242,7 @@ export class Tables {
   }
 
   #paste(event) {
-    if (event.target.tagName === 'INPUT' || this.#name === 'o') return;
+    if (event.target.tagName === 'INPUT' || this.#isFixed()) return;
     event.preventDefault();
     const lines = event.clipboardData.getData('text').trim().split(/\r?\n/).slice(0, this.#view.rows - this.#at.row);
     this.#commit(lines.flatMap((line, i) => line.trim().split(/[\t;,\s]+/).slice(0, this.#view.cols - this.#at.col)

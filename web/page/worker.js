@@ -18,6 +18,14 @@ engine.then(
   (error) => postMessage({ type: 'failed', message: error.message }),
 );
 
+/** Models are only loaded when one is asked for. */
+let models = null;
+function modelsOf() {
+  models ??= import('./trained/subjects.js');
+  models.catch(() => { models = null; });
+  return models;
+}
+
 /** The last answer on each channel, for questions about it. */
 const held = new Map();
 /** Tensors of the opened files, by name, and the set that was chosen from them. */
@@ -48,6 +56,8 @@ async function attend(attn, { id, job, channel, against, means }) {
     result = { ...attendTensors(attn, textbookTensors(job), { ...job, score: 'dot' }), tokens: ['query'], keyTokens: ['key', 'key'], kinds: ['textbook'] };
   } else if (job.kind === 'long') {
     result = await attendLarge(attn, { ...job, tokens: longTokens(DEFAULT_LONG), score: 'dot' }, null, breather(id));
+  } else if (job.kind === 'trained' || job.kind === 'checkpoint') {
+    result = await (await modelsOf()).attend(attn, job, breather(id), channel);
   } else if (job.kind === 'file') {
     if (!chosen) throw new Error('no file is open any more.');
     if (chosen.heads * chosen.n * chosen.m > ALL_HEADS_LIMIT) result = await attendLarge(attn, job, chosen, breather(id));
@@ -60,7 +70,7 @@ async function attend(attn, { id, job, channel, against, means }) {
   } else {
     result = attendText(attn, job);
   }
-  result.job = result.ready ? { ...job, mask: { kind: 'none' } } : job;
+  result.job = result.ready ? { ...job, mask: { kind: 'none' } } : result.job ?? job;
   const first = held.get(against);
   if (first && !first.large && !result.large) result.pair = pairOf(attn, first, result, { means });
   held.set(channel, result);
@@ -100,6 +110,10 @@ const handlers = {
   async open(attn, { files }) {
     opened = await openFiles(files);
     return { tensors: opened.list, guess: opened.guess, tokens: opened.tokens };
+  },
+  async model(attn, { id, ask, ...message }) {
+    const tell = (report) => postMessage({ type: 'progress', id, ...report });
+    return (await modelsOf())[ask](attn, message, { tell, isCancelled: () => cancelled.has(id) });
   },
   use(attn, { choice }) {
     chosen = useTensors(attn, opened, choice);
