@@ -26,15 +26,16 @@ help() {
   build              compile the WebAssembly modules into web/lib/wasm
   serve              build, then serve the page and its manual on 127.0.0.1 (--port N, --no-isolation)
   docs               build the manual into build/docs: guides, reference of the module, C manual
+  pack               build, then make dist: the npm package, the page as one file and as a folder for any host
   test [PART ...]    build everything and run every test, or only these parts:
-                     native asan tsan memcheck fuzz wasm format types tools js page conformance docs
+                     native asan tsan memcheck fuzz wasm format types tools js page conformance docs pack
   fuzz [TARGET ...]  search for input that breaks the C functions or the readers of files, ten minutes each:
                      sdpa layers operators files (--seconds N, --variant scalar|simd|relaxed, --jobs N;
                      --valgrind: instead every C test under valgrind, a quarter of an hour)
   bench [OPTION ...] measure against other engines, in Node and in Chromium (--quick: two minutes; --help)
   train [OPTION ...] train the model that ships, or one of your own, in build/train (tools/train/README.md; --measure:
                      only measure its heads)
-  clean              remove what was built (build, web/lib/wasm)
+  clean              remove what was built (build, dist, web/lib/wasm)
   clean --all        also remove node_modules and the compiler that was fetched
                      ($cache)
 
@@ -151,11 +152,16 @@ show_log() {
   fail "$1: mend it"
 }
 
-compile_wasm() { compile wasm "$1" "$emscripten node $(node --version)" emcmake cmake; }
+compile_wasm() {
+  local sources
+  sources=$(node tools/stamp.mjs sources)
+  compile wasm "$1" "$emscripten node $(node --version)" emcmake cmake
+  node tools/stamp.mjs write "$sources"
+}
 
 report_sizes() {
   local file
-  for file in web/lib/wasm/*.mjs web/lib/wasm/*.wasm; do
+  for file in web/lib/wasm/*.wasm; do
     [ -e "$file" ] || continue
     printf '  %-38s %8d bytes, %7d gzipped\n' "$file" "$(wc -c <"$file")" "$(gzip -9c "$file" | wc -c)"
   done
@@ -262,7 +268,7 @@ train() {
   exec node tools/train/train.mjs "$@"
 }
 
-all_parts="native asan tsan memcheck fuzz wasm format types tools js page conformance docs"
+all_parts="native asan tsan memcheck fuzz wasm format types tools js page conformance docs pack"
 
 run_tests() {
   local part packages=() missing='' parts=${*:-$all_parts}
@@ -273,21 +279,22 @@ run_tests() {
 
   need_node
   need_cmake
-  if wants native asan tsan memcheck fuzz tools docs; then need_native_compiler; fi
+  if wants native asan tsan memcheck fuzz tools docs pack; then need_native_compiler; fi
   if wants format && ! command -v clang-format-14 >/dev/null && ! command -v clang-format >/dev/null; then
     missing="$missing, clang-format"; packages+=(clang-format)
   fi
   export SPOTLIGHT_CHROMIUM=${SPOTLIGHT_CHROMIUM:-/usr/bin/chromium}
-  if wants page docs && [ ! -x "$SPOTLIGHT_CHROMIUM" ]; then
+  if wants page docs pack && [ ! -x "$SPOTLIGHT_CHROMIUM" ]; then
     missing="$missing, Chromium"; packages+=(chromium)
   fi
   [ ${#packages[@]} = 0 ] || get_packages "${missing#, }" "${packages[@]}"
 
-  if wants wasm js page conformance docs; then need_emscripten; fi
+  if wants wasm js page conformance docs pack; then need_emscripten; fi
   if wants docs; then need python3:python3; fi
   if wants memcheck; then need valgrind:valgrind; fi
   lock
-  if wants types js page docs; then need_node_modules; fi
+  if wants types js page docs pack; then need_node_modules; fi
+  if wants pack; then need_node_modules tests/bundlers; fi
   if wants native memcheck; then
     compile_native all
   elif wants tools; then
@@ -305,11 +312,19 @@ run_tests() {
   fi
   if wants fuzz; then need_fuzzer simd; fi
   if wants wasm; then compile_wasm all
-  elif wants js page conformance docs; then compile_wasm modules
+  elif wants js page conformance docs pack; then compile_wasm modules
   fi
   unlock
   # shellcheck disable=SC2086  # a list of words
   node tests/run.mjs $parts </dev/null
+}
+
+pack() {
+  build
+  lock
+  need_node_modules
+  unlock
+  node tools/pack.mjs
 }
 
 remove() {
@@ -345,15 +360,16 @@ case $command in
     fi
     exec node tools/serve.mjs "$@"
     ;;
+  pack) pack ;;
   test) run_tests "$@" ;;
   fuzz) fuzz "$@" ;;
   bench) bench "$@" ;;
   train) train "$@" ;;
   clean)
     case "${*:-}" in
-      '') remove build web/lib/wasm ;;
+      '') remove build dist web/lib/wasm ;;
       --all)
-        remove build web/lib/wasm node_modules tools/docs/node_modules tests/bench/node_modules tests/bench/*/node_modules
+        remove build dist web/lib/wasm node_modules tests/bundlers/node_modules tools/docs/node_modules tests/bench/node_modules tests/bench/*/node_modules
         [ ! -e "$cache/emscripten/.get-emscripten.lock" ] || remove "$cache/emscripten"
         rmdir "$cache" 2>/dev/null || true
         ;;

@@ -194,6 +194,7 @@ const PARTS = {
   page: { title: 'The page in Chromium', run: () => nodeTest('tests/page') },
   conformance: { title: 'Conformance', run: conformance },
   docs: { title: 'The documents', run: () => nodeTest('tests/docs') },
+  pack: { title: 'The package, packed', run: () => nodeTest('tests/bundlers') },
 };
 
 const rows = [];

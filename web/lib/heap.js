@@ -55,6 +55,8 @@ export class Heap {
     const module = this.#module;
     if (!module) return;
     this.#module = null;
+    // First they wake up: Deno cannot end a worker that sleeps.
+    if (this.threads) module.exports.attn_threads_destroy(this.threads);
     for (const worker of module.workers) worker.terminate();
   }
 

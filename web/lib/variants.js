@@ -65,6 +65,9 @@ function locate(wasmUrl, { name, url }) {
 async function read(url) {
   const fs = url.protocol === 'file:' && globalThis.process?.getBuiltinModule?.('node:fs');
   if (fs) return WebAssembly.compile(await fs.promises.readFile(url));
+  // Not by fetch(), which a page's policy may forbid.
+  const inlined = /^data:application\/wasm;base64,(.*)/.exec(url.href);
+  if (inlined) return WebAssembly.compile(Uint8Array.from(atob(inlined[1]), (char) => char.charCodeAt(0)));
   const response = await fetch(url);
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   const type = response.headers.get('Content-Type');
@@ -143,6 +146,6 @@ export async function load(options) {
     return { name: row.name, threads, module: await instantiate(await compile(url), threads, isThreaded(row)) };
   } catch (cause) {
     if (cause instanceof RangeError) throw new AttentionError('memory', `no memory for an engine: ${cause.message}`, { cause });
-    throw new AttentionError('load', `variant '${row.name}' could not be loaded from ${url}: ${cause.message}. Serve ${row.name}.wasm there, as application/wasm${isThreaded(row) ? ', and thread.js beside the module' : ''} (or say where: wasmUrl)`, { cause });
+    throw new AttentionError('load', `variant '${row.name}' could not be loaded from ${url.href.slice(0, 200)}: ${cause.message}. Serve ${row.name}.wasm there, as application/wasm${isThreaded(row) ? ', and thread.js beside the module' : ''} (or say where: wasmUrl)`, { cause });
   }
 }
