@@ -20,6 +20,7 @@ const WEB = path.join(ROOT, 'web');
 const DIST = path.join(ROOT, 'dist');
 
 const read = (file) => readFileSync(file, 'utf8');
+const base64 = (file) => readFileSync(file).toString('base64');
 
 // replaceOnce(text, from, to): a source that no longer says what is replaced here stops the packing.
 function replaceOnce(text, from, to) {
@@ -33,8 +34,6 @@ function npm(...args) {
   if (status !== 0) throw new Error(`npm ${args.join(' ')}: ${stderr}`);
   return stdout;
 }
-
-// --- the page as one file
 
 // edits: { file below web: (source) => source }
 const editing = (edits) => ({
@@ -59,42 +58,51 @@ async function bundle(file, edits) {
 
 const sha256 = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
-async function oneFile() {
+/** Writes the page as one file. */
+export async function makeFile(file) {
   // A file: page has no shared memory: the builds with threads stay out.
   const inlineModules = (source) =>
     ['relaxed', 'simd', 'scalar'].reduce((text, name) =>
       replaceOnce(text, `new URL('./wasm/${name}.wasm', import.meta.url)`,
-        `new URL('data:application/wasm;base64,${readFileSync(path.join(WEB, `lib/wasm/${name}.wasm`)).toString('base64')}')`), source);
-  const worker = await bundle('page/worker.js', { 'lib/variants.js': inlineModules });
+        `new URL('data:application/wasm;base64,${base64(path.join(WEB, `lib/wasm/${name}.wasm`))}')`), source);
+  const model = ['model.bin', 'heads.json', 'training.json'].filter((name) => existsSync(path.join(WEB, 'model', name)))
+    .map((name) => [name, base64(path.join(WEB, 'model', name))]);
+  const inlineModel = (source) =>
+    `const MODEL = ${JSON.stringify(Object.fromEntries(model))};
+     const inlined = async (name) => new Response(Uint8Array.from(atob(MODEL[name]), (char) => char.charCodeAt(0)));
+     ${replaceOnce(replaceOnce(source, 'fetch(new URL(name, FOLDER))', 'inlined(name)'), "const FOLDER = new URL('../../model/', import.meta.url);", '')}`;
+  const worker = await bundle('page/worker.js', { 'lib/variants.js': inlineModules, 'page/trained/subjects.js': inlineModel });
+  const icon = `data:image/svg+xml;base64,${base64(path.join(WEB, 'page/icon.svg'))}`;
   const script = (await bundle('page/main.js', {
     'page/engine.js': (source) => replaceOnce(source, "new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })",
       `new Worker(URL.createObjectURL(new Blob([${JSON.stringify(worker)}], { type: 'text/javascript' })))`),
+    'page/main.js': (source) => replaceOnce(source, "'page/icon.svg'", `'${icon}'`),
   })).replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--');
-  const style = read(path.join(WEB, 'page/style.css'));
-  const icon = `data:image/svg+xml;base64,${readFileSync(path.join(WEB, 'page/icon.svg')).toString('base64')}`;
-  let html = read(path.join(WEB, 'index.html'));
+  let style = '';
+  let html = read(path.join(WEB, 'index.html')).replace(/ *<link rel="stylesheet" href="([^"]+)">\n/g, (_, file) => {
+    style += read(path.join(WEB, file));
+    return '';
+  });
   html = html.replace(/<meta http-equiv="Content-Security-Policy" content="[^"]*">/,
     `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src ${sha256(script)} 'wasm-unsafe-eval'; worker-src blob:; ` +
     `style-src ${sha256(style)}; img-src data: blob:; base-uri 'none'; form-action 'none'">`);
   html = replaceOnce(html, '<link rel="icon" href="page/icon.svg" type="image/svg+xml">', `<link rel="icon" href="${icon}" type="image/svg+xml">`);
   html = html.replace(/ *<link rel="help"[^>]*>\n/, '');
-  html = replaceOnce(html, '<link rel="stylesheet" href="page/style.css">', `<style>${style}</style>`);
+  html = replaceOnce(html, '</head>', `  <style>${style}</style>\n</head>`);
   html = replaceOnce(html, '  <script type="module" src="page/main.js"></script>\n', '');
   html = replaceOnce(html, '</body>', `<script>${script}</script>\n</body>`);
-  writeFileSync(path.join(DIST, 'spotlight.html'), html);
+  writeFileSync(file, html);
 }
-
-// --- the page as a folder
 
 const filesBelow = (folder) => readdirSync(folder, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)).replaceAll(path.sep, '/'))
   .sort();
 
-function site(version) {
-  const folder = path.join(DIST, 'site');
+/** Makes the folder with the page. changes: { file: (text) => text }, for the tests. */
+export function makeSite(folder, changes = {}) {
   mkdirSync(folder);
-  const wanted = (file) => !/\.d\.ts$|\.json$|^docs\b|screenshot/.test(path.relative(WEB, file).replaceAll(path.sep, '/'));
+  const wanted = (file) => !/\.d\.ts$|built-from\.json$|^docs\b|screenshot/.test(path.relative(WEB, file).replaceAll(path.sep, '/'));
   cpSync(WEB, folder, { recursive: true, filter: (file) => wanted(file) });
   const manual = path.join(ROOT, 'build/docs');
   if (existsSync(manual)) cpSync(manual, path.join(folder, 'docs'), { recursive: true });
@@ -105,27 +113,31 @@ function site(version) {
   html = replaceOnce(html, "base-uri 'none'", "manifest-src 'self'; base-uri 'none'");
   html = replaceOnce(html, '</head>', '  <link rel="manifest" href="manifest.webmanifest">\n  <script type="module" src="page/offline.js"></script>\n</head>');
   writeFileSync(path.join(folder, 'index.html'), html);
+  for (const [file, change] of Object.entries(changes)) writeFileSync(path.join(folder, file), change(read(path.join(folder, file))));
   // One hash of all files names the cache: the worker answers from one version or from none.
   const files = filesBelow(folder).filter((file) => !file.startsWith('docs/'));
   const hash = createHash('sha256');
   for (const file of files) hash.update(file).update(readFileSync(path.join(folder, file)));
   const addresses = files.map((file) => (file === 'index.html' ? './' : `./${file}`));
-  const worker = replaceOnce(replaceOnce(read(source('service-worker.js')), "'VERSION'", JSON.stringify(`${version}-${hash.digest('hex').slice(0, 16)}`)),
+  const worker = replaceOnce(replaceOnce(read(source('service-worker.js')), "'VERSION'", JSON.stringify(hash.digest('hex').slice(0, 16))),
     '[] /* FILES */', JSON.stringify(addresses));
   writeFileSync(path.join(folder, 'service-worker.js'), worker);
   writeFileSync(path.join(folder, '.nojekyll'), '');
 }
 
-const wrong = complaint();
-if (wrong) {
-  console.error(`pack: ${wrong}: run  ./build.sh build`);
-  process.exit(1);
+async function main() {
+  const wrong = complaint();
+  if (wrong) {
+    console.error(`pack: ${wrong}: run  ./build.sh build`);
+    process.exit(1);
+  }
+  rmSync(DIST, { recursive: true, force: true });
+  mkdirSync(DIST);
+  npm('pack', '--pack-destination', DIST);
+  writeFileSync(path.join(DIST, 'sbom.spdx.json'), npm('sbom', '--sbom-format', 'spdx', '--package-lock-only', '--omit', 'dev'));
+  await makeFile(path.join(DIST, 'spotlight.html'));
+  makeSite(path.join(DIST, 'site'));
+  for (const file of readdirSync(DIST)) console.log(`dist/${file}`);
 }
-rmSync(DIST, { recursive: true, force: true });
-mkdirSync(DIST);
-const { version } = JSON.parse(read(path.join(ROOT, 'package.json')));
-npm('pack', '--pack-destination', DIST);
-writeFileSync(path.join(DIST, 'sbom.spdx.json'), npm('sbom', '--sbom-format', 'spdx', '--package-lock-only', '--omit', 'dev'));
-await oneFile();
-site(version);
-for (const file of readdirSync(DIST)) console.log(`dist/${file}`);
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
