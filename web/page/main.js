@@ -198,7 +198,7 @@ function typed(value) {
 const fileSettings = () => ({ ...presetSettings('heads'), preset: 'file', source: 'file', mask: { kind: 'none' }, head: 0, query: 0, key: 0 });
 
 const checkpointSettings = () => ({
-  ...presetSettings('heads'), preset: 'checkpoint', source: 'checkpoint', head: 0, query: 1, key: 0,
+  ...presetSettings('heads'), preset: 'checkpoint', source: 'checkpoint', head: 0, query: 99999, key: 0,
   text: 'Once upon a time, there was a little girl named Lily. She loved to play with her ball',
 });
 
@@ -420,6 +420,7 @@ function frame(state) {
   modelView.update(state);
   const models = isModel(state.source);
   modelView.top.hidden = !models;
+  stage.element.classList.toggle('is-sticky', models);
   textHint.textContent = state.source === 'trained' ? t.trained.hint : models ? t.trained.fileHint : t.textHint;
   headsLede.textContent = models ? t.trained.headsLede : t.headsLede;
   settingsTitle.hidden = Boolean(state.result?.perLayer);

@@ -179,7 +179,7 @@ export const t = {
       const which = missing
         ? `Only one of the two has a head ${head + 1}: the averages over all heads are compared (${result.heads} and ${other.heads}).`
         : means ? `The averages over all heads are compared: ${result.heads} in the first setting, ${other.heads} in the second.`
-          : `Head ${head + 1} of both is compared${result.heads === other.heads ? '' : `; the first setting has ${plural(result.heads, 'head', 'heads')}, the second ${other.heads}`}.`;
+          : `${result.perLayer ? trained.headName(Math.floor(head / result.perLayer) + 1, (head % result.perLayer) + 1) : `Head ${head + 1}`} of both is compared${result.heads === other.heads ? '' : `; the first setting has ${plural(result.heads, 'head', 'heads')}, the second ${other.heads}`}.`;
       const size = lengths ? ` The sentences have ${first.rows} and ${second.rows} words: the difference is over the first ${difference.rows} of each, place by place.` : '';
       return which + size + (words ? ' The words differ: each place is compared with the same place of the other sentence.' : '');
     },

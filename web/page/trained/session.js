@@ -10,7 +10,7 @@ const FIRST = { skill: 'agreement', use: { skill: 'agreement', position: 6, sour
 
 /** The words that prediction must show: those that matter at this place of an example. */
 function focusOf({ example, query }) {
-  return example && example.use.position === query ? [example.use.right, ...example.use.wrong.slice(0, 2)] : [];
+  return example && example.use.position === query ? [example.use.right, ...example.use.wrong] : [];
 }
 
 export class ModelSession {

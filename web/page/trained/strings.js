@@ -12,14 +12,14 @@ const skills = {
   agreement: { name: 'Agreement', of: 'subject and verb', verb: 'reads the subject', short: 'subject', source: 'the subject' },
   pronoun: { name: 'Pronoun', of: 'pronoun and person', verb: 'reads who is meant', short: 'person meant', source: 'the person meant' },
   neighbour: { name: 'Neighbour', of: 'fixed phrases', verb: 'reads the phrase’s first half', short: 'phrase', source: 'the first half of the phrase' },
-  compound: { name: 'Compound', of: 'names of two words', verb: 'reads the name’s first half', short: 'name', source: 'the first half of the name' },
+  compound: { name: 'Compound', of: 'names of two words', verb: 'reads the name’s first half', short: 'name', source: 'the first half of the name', note: ' The word that decides is the one being read: no head need look anywhere.' },
   distant: { name: 'Far back', of: 'a name taken up much later', verb: 'reads the name far back', short: 'name far back', source: 'the name far back' },
 };
 
 export const words = {
   skills,
   kinds: {
-    learned: { name: 'Learned', what: 'no skill was measured to depend on it' },
+    learned: { name: 'No role found', what: 'no skill depends on it alone' },
     untrained: { name: 'Before training', what: 'random numbers' },
     checkpoint: { name: 'From the file', what: '' },
   },
@@ -46,7 +46,7 @@ export const words = {
   compareSilent: 'Compare with all heads at work',
   /** A setting of a comparison. */
   setting: ({ kind, untrained, silenced }) => [kind === 'checkpoint' ? 'your model' : untrained ? words.when.before : words.when.after, silenced.length > 0 ? `${plural(silenced.length, 'head', 'heads')} silenced` : null].filter(Boolean).join(', ') + (silenced.length > 0 || kind !== 'checkpoint' ? '' : ', all heads at work'),
-  skillsTitle: 'A sentence it has never seen, for each thing it learned',
+  skillsTitle: 'Sentences it has never seen:',
   another: 'Press again for another one.',
   hint: 'Type with the words that it knows; they are listed under “Its words”.',
   fileHint: 'The text becomes tokens as the model was trained on them: ▁ is a space, ↵ a new line.',
@@ -56,6 +56,11 @@ export const words = {
 
   expects: (word) => ['After ', word, ' the model expects'],
   needs: ({ right, wrong, source, skill }) => `Needed here: ${quoted(right)}${wrong.length > 0 && wrong.length <= 3 ? `, not ${list(wrong.map(quoted)).replace(' and ', ' or ')}` : ''}. What decides it is ${skills[skill].source}, ${quoted(source)}.`,
+  /** The right word's share among the words that the skill chooses from. */
+  choice: ({ right, wrong }, { now, before }) => [
+    `${wrong.length > 1 ? 'Among the words that would fit in kind' : `Of ${quoted(right)} and ${quoted(wrong[0])}`}, ${quoted(right)} gets `,
+    ...(before === null ? [] : [`${percent(before)}, now `]), { strong: percent(now) }, '.',
+  ],
   now: 'now', before: { silenced: 'all heads at work', untrained: 'after training' },
   change: ({ word, before, now }) => `${quoted(word)} ${percent(before)} → ${percent(now)}`,
   announce: ({ entries, silent }) => `${silent.length > 0 ? `Without ${list(silent)}: ` : ''}${entries.slice(0, 3).map(({ label, now, before }) => `${label} ${percent(now)}${before === null ? '' : `, before ${percent(before)}`}`).join('; ')}.`,
@@ -69,6 +74,7 @@ export const words = {
   wrote: ({ written, limit, rate, stopped }) => `${plural(written, 'token', 'tokens')} written${rate === null ? '' : `, ${format(rate, rate < 10 ? 1 : 0)} tokens a second`}.${stopped ? ' Stopped; what was written stays.' : written < limit ? ' The text came to its end.' : ''}`,
 
   measured: 'What each head does',
+  everyHead: 'The same pair in every head',
   here: 'here', mean: 'on average', lost: 'lost without it', roleColumn: 'measured role', head: 'head',
   hereWhat: (query, key) => ['Here: the weight from ', query, ' to ', key, '.'],
   meanWhat: ({ skill, uses, chance }) => `On average: the weight on ${skills[skill].source} in ${plural(uses, 'held-out use', 'held-out uses')}; by chance it would be ${percent(chance)}. Lost: points of accuracy when the head is silenced.`,
@@ -80,9 +86,9 @@ export const words = {
   honest({ skill, readers, helpers }, { accuracy }) {
     const name = skills[skill].name;
     const own = (head) => `${short(head)}${head.also.length > 0 ? ` (which also serves ${list(head.also.map((other) => skills[other].name.toLowerCase()))})` : ''}`;
-    const carried = readers.length === 0 ? 'No head carries it: none both looks at what decides and is missed when it is silent'
+    const carried = readers.length === 0 ? `No head carries it alone${helpers.length > 0 ? ': none of those that it needs looks at what decides' : ': silencing any one of them costs little'}`
       : readers.length === 1 ? `One head looks at what decides, and is missed when it is silent: ${own(readers[0])}` : `It is spread over ${readers.length} heads: ${list(readers.map(own))}`;
-    return [name, `: right in ${percent(accuracy)}. ${carried}.${helpers.length > 0 ? ` ${helpers.length === 1 ? 'Needed, but looking elsewhere' : 'Also needed, but looking elsewhere'}: ${list(helpers.map(own))}.` : ''}`];
+    return [name, `: right in ${percent(accuracy)}. ${carried}.${helpers.length > 0 ? ` ${helpers.length === 1 ? 'Needed, but looking elsewhere' : 'Also needed, but looking elsewhere'}: ${list(helpers.map(own))}.` : ''}${readers.length === 0 ? skills[skill].note ?? '' : ''}`];
   },
   limits: 'Weight is not use, which is why the damage stands beside it. Silencing one head misses what two can do for each other. The sentences are a toy: heads of large models mostly share their roles.',
   size: ({ numLayers, numHeads, dim, vocabSize }, bytes) => `${plural(numLayers, 'layer', 'layers')} of ${plural(numHeads, 'head', 'heads')}, ${dim} numbers a word, ${vocabSize.toLocaleString('en')} words, ${Math.round(bytes / 1000).toLocaleString('en')} kB.`,

@@ -9,30 +9,24 @@ import { mulberry32 } from '../model.js';
 import { MAX_TOKENS } from '../tokens.js';
 import * as language from './language.js';
 import { isMarked, MAX_KEPT } from './limits.js';
+import { shipped } from './shipped.js';
 
-const FOLDER = new URL('../../model/', import.meta.url);
 /** Multiply-adds of a part of a pass, between two looks at the event loop: some hundredths of a second. */
 const PART = 2 ** 28;
-/** Words of a prediction: alone, and of each of two that are compared. */
+/** Words of a prediction: alone, of each of two that are compared, and of those that matter. */
 const SHOWN = 6;
 const COMPARED = 4;
+const MATTER = 3;
 /** Milliseconds between two reports of what is being written. */
 const TELL = 60;
 const [UNKNOWN, BOS, EOS, FIRST_BYTE, LAST_BYTE] = [0, 1, 2, 3, 258];
-
-async function load(name, read) {
-  const response = await fetch(new URL(name, FOLDER)).catch(() => null);
-  if (!response?.ok) throw new Error(`${name} of the model could not be loaded.`);
-  return read(response);
-}
 
 /** The shipped model, once: { after, table, training, before() }. */
 let own = null;
 
 async function loadOwn(attn) {
-  const [bytes, table, training] = await Promise.all([
-    load('model.bin', (response) => response.arrayBuffer()), load('heads.json', (response) => response.json()), load('training.json', (response) => response.json()),
-  ]);
+  const [bytes, ...texts] = await Promise.all([shipped('model'), shipped('heads'), shipped('training')]);
+  const [table, training] = texts.map((text) => JSON.parse(new TextDecoder().decode(text)));
   const after = await Llama.create(attn, bytes);
   let before = null;
   return {
@@ -162,8 +156,9 @@ function rolesOf({ roles }, { numLayers, numHeads }) {
 }
 
 /**
- * What the model expects after token `row`: { row, entries: [{ token, label, now, before }] }, the likeliest and those of
- * `focus`. before: all heads of the trained model at work; null where that is what is shown.
+ * What the model expects after token `row`: { row, entries: [{ token, label, now, before }], choice: { now, before } }. Entries are
+ * the likeliest words and the first of `focus`, the right word and the wrong ones; choice is the right one's share of the
+ * probability of all of `focus`. before: all heads of the trained model at work; null where that is what is shown.
  */
 export function predict(attn, { row, focus = [] }) {
   const { logits, reference, vocabSize, label } = said;
@@ -172,10 +167,12 @@ export function predict(attn, { row, focus = [] }) {
   const before = reference && probabilities(reference);
   const likeliest = (list) => [...list.keys()].sort((a, b) => list[b] - list[a]);
   const wanted = focus.map((word) => language.knownWords.indexOf(word) + 1).filter((token) => token > 0);
-  const tokens = [...new Set([...likeliest(now).slice(0, before ? COMPARED : SHOWN), ...(before ? likeliest(before).slice(0, COMPARED) : []), ...wanted])];
+  const choiceOf = (all) => (wanted.length > 1 ? attn.softmax(Float32Array.from(wanted, (token) => all[row * vocabSize + token])).data[0] : null);
+  const tokens = [...new Set([...likeliest(now).slice(0, before ? COMPARED : SHOWN), ...(before ? likeliest(before).slice(0, COMPARED) : []), ...wanted.slice(0, MATTER)])];
   const top = (token) => Math.max(now[token], before?.[token] ?? 0);
   return {
     row, entries: tokens.sort((a, b) => top(b) - top(a)).map((token) => ({ token, label: label(token), now: now[token], before: before ? before[token] : null })),
+    choice: { now: choiceOf(logits), before: reference && choiceOf(reference) },
   };
 }
 

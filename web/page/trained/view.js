@@ -18,6 +18,7 @@ export class ModelView {
   #skillsBox;
   #expects = h('h2', { id: 'expects-title' });
   #needs = h('p', { class: 'hint' });
+  #choice = h('p', { class: 'model-choice' });
   #key = h('p', { class: 'model-key hint', 'aria-hidden': 'true' });
   #bars = h('ol', { class: 'model-bars' });
   #silence = h('div', { class: 'model-silence', role: 'group', 'aria-label': t.silence });
@@ -29,6 +30,7 @@ export class ModelView {
   #bar = h('progress', { max: 1, 'aria-label': t.write });
   #wrote = h('p', { class: 'hint', role: 'status' });
   #table = h('table', { class: 'terms-table model-heads' });
+  #title = h('h2', {});
   #mean = h('p', { class: 'hint' });
   #tableWhat = h('p', { class: 'hint' });
   #facts = h('div', { class: 'model-facts' });
@@ -41,12 +43,11 @@ export class ModelView {
       return this.#when[name];
     }));
     this.#skillsBox = h('div', { class: 'model-skills', role: 'group', 'aria-label': t.skillsTitle },
-      h('p', { class: 'hint' }, t.skillsTitle),
-      h('div', { class: 'model-chips' }, Object.entries(t.skills).map(([skill, { name, of }]) => {
+      h('p', { class: 'hint' }, t.skillsTitle), Object.entries(t.skills).map(([skill, { name, of }]) => {
         this.#skills[skill] = h('button', { type: 'button', class: 'chip', title: `${of}. ${t.another}`, onclick: () => example(skill) }, name);
         return this.#skills[skill];
-      })));
-    this.top = h('div', { class: 'model-top' }, this.#size, this.#whenBox, this.#skillsBox);
+      }));
+    this.top = h('div', { class: 'model-top' }, h('div', { class: 'model-when' }, this.#whenBox, this.#size), this.#skillsBox);
 
     this.#allSpeak = h('button', { type: 'button', class: 'small', onclick: () => set({ silenced: [] }) }, t.allSpeak);
     this.#compare = h('button', { type: 'button', class: 'small', onclick: compare });
@@ -59,7 +60,7 @@ export class ModelView {
     this.#write.go = h('button', { type: 'button', class: 'small', onclick: () => go(this.#number('count')) }, t.write);
     this.#progress = h('div', { class: 'progress', hidden: true }, h('span', {}), this.#bar, h('button', { type: 'button', class: 'small', onclick: stop }, t.stop));
     this.below = h('section', { class: 'model-below', 'aria-labelledby': 'expects-title' },
-      this.#expects, this.#needs, this.#key, this.#bars,
+      this.#expects, this.#needs, this.#choice, this.#key, this.#bars,
       h('div', { class: 'model-silence-box' }, h('p', { class: 'hint', title: t.silenceHint }, t.silence), this.#silence, this.#allSpeak),
       h('div', { class: 'model-write' }, this.#write.step, this.#write.go,
         number('count', t.count, { min: 1, max: MAX_WRITTEN, step: 1, value: 32 }),
@@ -67,7 +68,7 @@ export class ModelView {
         number('seed', t.seed, { min: 0, max: 999999999, step: 1, value: 1 })),
       this.#progress, this.#wrote);
 
-    this.measured = h('div', { class: 'model-measured' }, h('h2', {}, t.measured), this.#tableWhat,
+    this.measured = h('div', { class: 'model-measured' }, this.#title, this.#tableWhat,
       h('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': t.measured }, this.#table), this.#mean, this.#compare, this.#facts);
   }
 
@@ -120,9 +121,11 @@ export class ModelView {
     this.#expects.replaceChildren(...t.expects(h('b', { class: 'is-query' }, tokenText(result.tokens[at]), h('sub', {}, placeAfter(result.tokens[at], at).trim()))));
     const use = useAt(example, at);
     this.#needs.textContent = use ? t.needs({ ...use, skill: example.skill, source: result.tokens[use.source + 1] }) : '';
+    if (!use) this.#choice.replaceChildren();
     if (!prediction || prediction.row !== at) return;
-    const { entries } = prediction;
+    const { entries, choice } = prediction;
     const compared = entries[0].before !== null;
+    this.#choice.replaceChildren(...(use && choice.now !== null ? t.choice(use, choice).map((part) => (part.strong ? h('b', {}, part.strong) : part)) : []));
     const wasBefore = t.before[untrained ? 'untrained' : 'silenced'];
     this.#key.replaceChildren(...(compared ? [h('i', { class: 'model-before' }), `${wasBefore} `, h('i', { class: 'model-now' }), untrained ? `${t.when.before}${silenced.length ? `, ${t.silent}` : ''}` : t.silent] : []));
     const bar = (share, className) => {
@@ -172,16 +175,18 @@ export class ModelView {
   /** One line for each head: what it gives from the chosen query to the chosen key here, and what was measured. */
   #updateHeads({ result, query, key, head, example, facts, source, silenced, untrained }) {
     const [row, col] = [Math.min(query, result.n - 1), Math.min(key, result.n - 1)];
-    this.measured.classList.toggle('has-facts', source === 'trained');
-    const tableHidden = result.large;
+    this.#title.textContent = source === 'trained' ? t.measured : t.everyHead;
+    const tableHidden = Boolean(result.large);
     this.#table.hidden = tableHidden;
+    this.#title.hidden = tableHidden && source !== 'trained';
     this.#tableWhat.hidden = tableHidden;
     if (tableHidden) { this.#mean.textContent = ''; return; }
     const measured = source === 'trained' && facts && example ? facts.table.skills.find(({ skill }) => skill === example.skill) : null;
     const named = (token, index, role) => h('b', { class: `is-${role}` }, tokenText(token), h('sub', {}, placeAfter(token, index).trim()));
     this.#tableWhat.replaceChildren(...t.hereWhat(named(result.tokens[row], row, 'query'), named(result.tokens[col], col, 'key')));
     let heads = Array.from({ length: result.heads }, (_, at) => ({ at, weight: weightsOf(result, at)(row, col) }));
-    if (heads.length > MAX_BUTTONS) heads = heads.sort((a, b) => b.weight - a.weight).slice(0, MAX_BUTTONS);
+    // Where nothing is known of the heads, those come first that look most.
+    if (source === 'checkpoint') heads = heads.sort((a, b) => b.weight - a.weight).slice(0, MAX_BUTTONS);
     const columns = [t.head, ...(result.roles ? [t.roleColumn] : []), t.here, '', ...(measured ? [t.mean, t.lost] : [])];
     const share = (weight) => {
       const inner = h('i', {});
