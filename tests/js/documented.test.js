@@ -1,4 +1,4 @@
-// Every exported name has a comment that says what it is: those of the module in index.d.ts, those of the core in attn.h.
+// Every exported name has a comment that says what it is: those of the module in its .d.ts files, those of the core in attn.h.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -60,7 +60,7 @@ test('index.d.ts is read to its end', () => {
     assert.ok(all.filter((one) => one.owner === owner).length >= count, owner);
 });
 
-for (const file of ['index.d.ts', 'core.d.ts'])
+for (const file of ['index.d.ts', 'core.d.ts', 'llama/index.d.ts'])
   test(`every name of ${file} has a comment`, () => {
     const bare = declarations(read(`web/lib/${file}`)).filter(({ doc, name }) => name !== 'constructor' && !(doc && doc.length > 4));
     assert.deepEqual(bare.map(place), []);

@@ -32,17 +32,24 @@ import type { Attention, AttentionError, SdpaOptions, Tensor } from '../index.js
 
 /** Bytes of a file. They are not kept. */
 export type Bytes = ArrayBuffer | SharedArrayBuffer | ArrayBufferView;
+/** Numbers of tokens, each 0 ... vocabSize - 1. */
 export type Tokens = readonly number[] | Int32Array;
 
 /** What the header of a checkpoint says. */
 export interface LlamaConfig {
   /** 0: the first form, float32 without a magic number; 1: "ak42", float32; 2: "ak42", int8. */
   readonly version: 0 | 1 | 2;
+  /** Numbers that stand for a token from layer to layer. */
   readonly dim: number;
+  /** Rows of w1 and w3, columns of w2: the feed-forward part's width. */
   readonly hiddenDim: number;
+  /** How many times attention and feed-forward part follow each other. */
   readonly numLayers: number;
+  /** Query heads of each layer. */
   readonly numHeads: number;
+  /** Key and value heads of each layer; a divisor of numHeads. */
   readonly numKvHeads: number;
+  /** How many different tokens there are. */
   readonly vocabSize: number;
   /** The most tokens that the model can see: a sequence's largest capacity. */
   readonly seqLen: number;
@@ -54,16 +61,17 @@ export interface LlamaConfig {
   readonly groupSize: number | null;
 }
 
+/** Of {@link Llama.create}. */
 export interface LlamaOptions {
   /** A tokenizer.bin or a {@link Tokenizer}, with as many tokens as the checkpoint has. Default: none; then all is in tokens. */
   tokenizer?: Bytes | Tokenizer | null;
   /** The base of the rotary embedding's angles, which no checkpoint tells. Default 10000. */
   theta?: number | null;
-  /** Of rmsNorm; nor this. Default 1e-5. */
+  /** What rmsNorm adds to the mean of the squares; no checkpoint tells it either. Default 1e-5. */
   epsilon?: number | null;
-  /** Cancels loading between two matrices: the promise rejects with its reason. */
+  /** Cancels loading between two matrices: the promise rejects with its reason. Default: none. */
   signal?: AbortSignal | null;
-  /** Hears the loaded part, above 0 to 1. */
+  /** Hears the loaded part, above 0 to 1. Default: nobody does. */
   onProgress?: ((done: number) => void) | null;
 }
 
@@ -73,8 +81,9 @@ export interface LookOptions {
   returnWeights?: boolean | null;
   /** Give `scores` of one stage, as {@link SdpaOptions.returnScores}. Default false. */
   returnScores?: false | 'raw' | 'softcapped' | 'masked' | null;
-  /** Of these layers, and of these heads of each, in this order. Default: all. */
+  /** Of these layers. Default: all. */
   layers?: readonly number[] | null;
+  /** Of these heads of each layer, in this order. Default: all. */
   heads?: readonly number[] | null;
   /**
    * Heads whose output is 0 before the output projection, as if their columns of wo were 0. Of the tokens of this call:
@@ -83,6 +92,7 @@ export interface LookOptions {
   silenced?: readonly { readonly layer: number; readonly head: number }[] | null;
 }
 
+/** Of {@link LlamaSequence.forward}. */
 export interface ForwardOptions extends LookOptions {
   /** Of the last token (default), of all tokens of this call, or of none, which is faster. */
   logits?: 'last' | 'all' | 'none' | null;
@@ -100,6 +110,7 @@ export interface LayerProjections {
   readonly value: Tensor<Float32Array>;
 }
 
+/** What was asked for by {@link LookOptions}. */
 export interface Looks {
   /**
    * For each layer of the model [heads, tokens of this call, tokens held], or null where not asked for; null altogether
@@ -107,9 +118,11 @@ export interface Looks {
    * {@link Attention.rollout} and {@link Attention.headStatistics} take.
    */
   readonly weights: readonly (Tensor<Float32Array> | null)[] | null;
+  /** Likewise the scores; null altogether without `returnScores`. */
   readonly scores: readonly (Tensor<Float32Array> | null)[] | null;
 }
 
+/** Of {@link LlamaSequence.forward}. */
 export interface ForwardResult extends Looks {
   /** [vocabSize], with 'all' [tokens, vocabSize], with 'none' null. */
   readonly logits: Tensor<Float32Array> | null;
@@ -121,6 +134,7 @@ export interface ForwardResult extends Looks {
   readonly projections: readonly (LayerProjections | null)[] | null;
 }
 
+/** Of {@link Llama.generate}. */
 export interface GenerateOptions extends LookOptions {
   /** At most so many tokens; fewer where the sequence is full (seqLen). Default: until it is. */
   maxTokens?: number | null;
@@ -133,18 +147,19 @@ export interface GenerateOptions extends LookOptions {
   topP?: number | null;
   /** Of the generator (mulberry32), 0 ... 2^32 - 1: the same tokens on every machine but for rounding. Default 0. */
   seed?: number | null;
-  /** A generator of one's own, 0 <= number < 1; called once for each token drawn. */
+  /** A generator of one's own, 0 <= number < 1; called once for each token drawn. Default: the one that `seed` starts. */
   random?: (() => number) | null;
   /** Tokens that end the text. Default 1 and 2 (beginning, end) where there is a tokenizer, else none. */
   stop?: Tokens | null;
-  /** Stops between two tokens, and within a long prompt: the iteration throws its reason. */
+  /** Stops between two tokens, and within a long prompt: the iteration throws its reason. Default: none. */
   signal?: AbortSignal | null;
-  /** Hears which part of the prompt is processed, above 0 to 1. */
+  /** Hears which part of the prompt is processed, above 0 to 1. Default: nobody does. */
   onProgress?: ((done: number) => void) | null;
 }
 
 /** One generated token. */
 export interface GenerateStep extends Looks {
+  /** Its number. */
   readonly token: number;
   /** What is to be appended; '' while a character is incomplete, and for the beginning and the end. null without a tokenizer. */
   readonly text: string | null;
@@ -152,11 +167,13 @@ export interface GenerateStep extends Looks {
   readonly position: number;
   /** [vocabSize], from which the token was chosen. */
   readonly logits: Tensor<Float32Array>;
-  /** weights and scores are those of the token before, [heads, 1, position]: how the choice came about. */
+  /** Weights of the token before, for each layer [heads, 1, position]: how the choice came about. */
   readonly weights: readonly (Tensor<Float32Array> | null)[] | null;
+  /** Scores of the token before, likewise. */
   readonly scores: readonly (Tensor<Float32Array> | null)[] | null;
 }
 
+/** A model in an engine's memory. */
 export class Llama {
   private constructor();
 
@@ -168,7 +185,9 @@ export class Llama {
    */
   static create(attn: Attention, checkpoint: Bytes, options?: LlamaOptions | null): Promise<Llama>;
 
+  /** What the checkpoint's header said. */
   readonly config: LlamaConfig;
+  /** The tokenizer it was given, or null. */
   readonly tokenizer: Tokenizer | null;
 
   /**
@@ -186,17 +205,22 @@ export class Llama {
 
   /** Gives the memory of the weights back. Again: nothing. Afterwards the model and its sequences throw code `'disposed'`. */
   free(): void;
+  /** Whether {@link free} was called. */
   readonly freed: boolean;
+  /** {@link free}, for `using`. */
   [Symbol.dispose](): void;
 }
 
 /** Made by {@link Llama.sequence}. */
 export class LlamaSequence {
   private constructor();
+  /** Whose sequence it is. */
   readonly model: Llama;
+  /** The most tokens it can hold. */
   readonly capacity: number;
-  /** What is held: a copy, and its length. */
+  /** The tokens held: a copy. */
   readonly tokens: number[];
+  /** How many tokens are held. */
   readonly length: number;
   /** Memory of keys and values, in bytes. */
   readonly bytes: number;
@@ -211,7 +235,9 @@ export class LlamaSequence {
   reset(): this;
   /** Gives the memory back. Again: nothing. */
   free(): void;
+  /** Whether {@link free} was called. */
   readonly freed: boolean;
+  /** {@link free}, for `using`. */
   [Symbol.dispose](): void;
 }
 
@@ -223,6 +249,7 @@ export class LlamaSequence {
 export class Tokenizer {
   /** `RangeError` with a sentence for a file that is broken, cut short or of another kind. */
   constructor(bytes: Bytes);
+  /** How many tokens there are. */
   readonly vocabSize: number;
   /**
    * A space is put before the text (unless it is ''), every character becomes its token or, where it has none, the tokens of
