@@ -47,13 +47,15 @@ static uint64_t magnitude(ptrdiff_t stride) {
 
 uint64_t tensor_extent(int axes, const int32_t *sizes, const ptrdiff_t *strides, uint64_t limit) {
     uint64_t extent = 1;
-    for (int axis = 0; axis < axes; axis++)
-        if (sizes[axis] == 0)
-            return 0;
-    for (int axis = 0; axis < axes; axis++)
-        if (!add_product(&extent, (uint64_t)sizes[axis] - 1, magnitude(strides[axis]), limit))
+    bool is_empty = false;
+    for (int axis = 0; axis < axes; axis++) {
+        is_empty |= sizes[axis] == 0;
+        /* Rows without elements are counted through, too: their offsets must not overflow. */
+        if (sizes[axis] > 0 &&
+            !add_product(&extent, (uint64_t)sizes[axis] - 1, magnitude(strides[axis]), limit))
             return UINT64_MAX;
-    return extent;
+    }
+    return is_empty ? 0 : extent;
 }
 
 attn_status check_tensor(const void *data, int32_t batch, int32_t heads, int32_t rows, int32_t dim,

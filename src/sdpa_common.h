@@ -46,7 +46,8 @@ attn_status check_tensor(const void *data, int32_t batch, int32_t heads, int32_t
 bool rows_overlap(int32_t count, ptrdiff_t stride, int32_t row_length);
 
 /* How many elements lie between the lowest and the highest element of a tensor in memory, both
- * counted: 0 for a tensor without elements, UINT64_MAX for more than limit. sizes and strides have
+ * counted: 0 for a tensor without elements, UINT64_MAX for more than limit, also for rows without
+ * elements that lie so far apart. sizes and strides have
  * `axes` entries; limit >= 1. */
 uint64_t tensor_extent(int axes, const int32_t *sizes, const ptrdiff_t *strides, uint64_t limit);
 

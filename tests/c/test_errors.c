@@ -539,7 +539,25 @@ TEST(float32_refuses_factors_outside_its_range) {
     }
 }
 
+/* Offsets to rows that have no element overflowed, though nothing was read there. */
+TEST(rows_without_elements_must_be_countable_too) {
+    attn_sdpa_desc desc;
+    attn_sdpa_desc_init(&desc, 3, 1, 1, 1, 0, 1, 1);
+    const float one[3] = {1.0f, 1.0f, 1.0f};
+    float out[3] = {7.0f, 7.0f, 7.0f};
+    _Alignas(16) char workspace[1 << 16];
+    const attn_exec exec = {.workspace = workspace, .workspace_bytes = sizeof workspace};
+    const attn_sdpa_f32_data data = {.query = one, .out = out};
+    desc.key.batch = PTRDIFF_MIN / 8 * 5;
+    CHECK_STATUS(attn_sdpa_f32(&desc, &data, &exec), ATTN_ERR_SIZE);
+    CHECK_EXACT((double)out[0], 7.0);
+    desc.key.batch = 1000;
+    CHECK_STATUS(attn_sdpa_f32(&desc, &data, &exec), ATTN_OK);
+    CHECK_EXACT((double)out[2], 0.0);
+}
+
 int main(void) {
+    RUN(rows_without_elements_must_be_countable_too);
     RUN(float32_refuses_factors_outside_its_range);
     RUN(sdpa_f32_refuses_with_the_right_status_and_writes_nothing);
     RUN(sdpa_f64_refuses_with_the_right_status_and_writes_nothing);

@@ -112,11 +112,11 @@ static inline void tensor_measure(tensor *t, size_t element_bytes) {
     t->is_empty = false;
     for (int axis = 0; axis < AXES; axis++) {
         t->is_empty |= t->sizes[axis] <= 0;
-        const wide reach = ((wide)t->sizes[axis] - 1) * t->steps[axis];
+        const wide reach = t->sizes[axis] > 0 ? ((wide)t->sizes[axis] - 1) * t->steps[axis] : 0;
         *(reach < 0 ? &low : &high) += reach;
     }
-    const wide count = t->is_empty ? 0 : high - low + 1;
-    t->is_impossible = count > (wide)(PTRDIFF_MAX / element_bytes);
+    const wide span = high - low + 1, count = t->is_empty ? 0 : span;
+    t->is_impossible = span > (wide)(PTRDIFF_MAX / element_bytes);
     t->is_large = count > MOST_ELEMENTS;
     t->count = t->is_large ? 0 : (size_t)count;
     t->first = t->is_large || t->is_empty ? 0 : (ptrdiff_t)-low;

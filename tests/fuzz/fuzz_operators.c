@@ -257,9 +257,10 @@ static void rotary(input *in, rng *r, int32_t values) {
     int32_t *positions = NULL;
     if (take(in) & 1 && batch > 0 && seq_len > 0 && batch < 100 && seq_len < 1000) {
         positions = malloc(sizeof *positions * (size_t)batch * (size_t)seq_len);
+        const int32_t wrong = take(in) < 224 ? -1 : take_below(in, batch * seq_len);
         for (int32_t p = 0; p < batch * seq_len; p++) {
             positions[p] = d.num_positions > 0 ? rng_int(r, 0, d.num_positions - 1) : 0;
-            if (rng_once_in(r, 500))
+            if (p == wrong)
                 positions[p] = d.num_positions;
             b.must |= fault(ATTN_ERR_LENGTH, positions[p] < 0 || positions[p] >= d.num_positions);
         }
