@@ -2,23 +2,27 @@
  * overlaps nothing and keeps its bytes; where there is no room left, wherever that happens, it says so and goes on. */
 #include "check.h"
 
-/* An sbrk over a piece of memory that belongs to the test. */
-enum { HEAP_BYTES = 1 << 20 };
-static _Alignas(64) char heap[HEAP_BYTES];
-static size_t heap_used, heap_limit;
+/* In place of the module's memory a piece of the test's own, which grows by pages up to a limit. */
+enum { TEST_PAGE = 65536, MOST_PAGES = 32 };
+extern char test_heap[]; /* as memory.c declares it */
+_Alignas(TEST_PAGE) char test_heap[MOST_PAGES * TEST_PAGE];
+static size_t heap_pages, limit_pages;
 
-static void *test_sbrk(intptr_t increment) {
-    const size_t bytes = (size_t)increment; /* as Emscripten: up to 4 GiB, never less memory */
-    if (bytes > heap_limit - heap_used)
-        return (void *)-1;
-    heap_used += bytes;
-    return heap + heap_used - bytes;
+static size_t test_memory_size(void) {
+    return (uintptr_t)test_heap / TEST_PAGE + heap_pages;
 }
 
-#include <unistd.h>
-#define sbrk test_sbrk
-#include "../../src/wasm/memory.c"
-#undef sbrk
+static size_t test_memory_grow(size_t pages) {
+    if (pages > limit_pages - heap_pages)
+        return SIZE_MAX;
+    heap_pages += pages;
+    return test_memory_size() - pages;
+}
+
+#define __heap_base test_heap
+#define __builtin_wasm_memory_size(memory) test_memory_size()
+#define __builtin_wasm_memory_grow(memory, pages) test_memory_grow(pages)
+#include "wasm/memory.c"
 
 enum { MOST_PIECES = 64 };
 
@@ -28,10 +32,11 @@ typedef struct piece {
     unsigned char fill;
 } piece;
 
-static void start(size_t limit, size_t first_byte) {
+static void start(size_t pages, size_t limit) {
     first_free = NULL;
-    heap_used = first_byte;
-    heap_limit = limit;
+    end_of_memory = NULL;
+    heap_pages = pages;
+    limit_pages = limit;
 }
 
 static bool keeps_its_bytes(const piece *p) {
@@ -45,7 +50,8 @@ static piece piece_alloc(size_t bytes, unsigned char fill) {
     const piece p = {wasm_alloc(bytes), bytes, fill};
     if (p.data) {
         CHECK((uintptr_t)p.data % 64 == 0);
-        CHECK((char *)p.data >= heap && (char *)p.data + bytes <= heap + heap_used);
+        CHECK((char *)p.data >= test_heap &&
+              (char *)p.data + bytes <= test_heap + heap_pages * TEST_PAGE);
         memset(p.data, fill, bytes);
     }
     return p;
@@ -65,8 +71,8 @@ static size_t free_bytes(void) {
 TEST(random_rounds_on_heaps_of_every_size) {
     for (uint64_t seed = 0; seed < 200; seed++) {
         rng r = {seed};
-        const size_t first_byte = (size_t)rng_int(&r, 0, 100);
-        start((size_t)rng_int(&r, 200, HEAP_BYTES), first_byte);
+        const size_t pages = (size_t)rng_int(&r, 1, 4);
+        start(pages, (size_t)rng_int(&r, (int32_t)pages, MOST_PAGES));
         check_case("{.seed = %" PRIu64 "}", seed);
         piece pieces[MOST_PIECES] = {{NULL, 0, 0}};
         for (int round = 0; round < 400; round++) {
@@ -93,11 +99,11 @@ TEST(random_rounds_on_heaps_of_every_size) {
 }
 
 TEST(sizes_that_no_memory_has_are_refused) {
-    start(HEAP_BYTES, 0);
+    start(1, MOST_PAGES);
     const piece kept = piece_alloc(1000, 7);
-    static const size_t sizes[] = {SIZE_MAX,       SIZE_MAX - 63,  SIZE_MAX - 64, SIZE_MAX - 127,
-                                   SIZE_MAX - 128, SIZE_MAX - 129, SIZE_MAX / 2,  SIZE_MAX / 2 + 1,
-                                   HEAP_BYTES,     HEAP_BYTES - 64};
+    static const size_t sizes[] = {
+        SIZE_MAX,       SIZE_MAX - 63, SIZE_MAX - 64,    SIZE_MAX - 127,   SIZE_MAX - 128,
+        SIZE_MAX - 129, SIZE_MAX / 2,  SIZE_MAX / 2 + 1, sizeof test_heap, sizeof test_heap - 63};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         check_case("{%zu}", sizes[s]);
         CHECK(wasm_alloc(sizes[s]) == NULL);
@@ -107,13 +113,13 @@ TEST(sizes_that_no_memory_has_are_refused) {
     wasm_free(NULL);
 }
 
-/* A sequence of allocations on every heap that is too small for it, by steps of a line. */
+/* A sequence of allocations on every heap that is too small for it, page by page. */
 TEST(after_a_refusal_at_any_point_the_rest_can_be_used) {
-    static const size_t sizes[] = {100, 5000, 0, 64, 20000, 1, 7000};
+    static const size_t sizes[] = {100, 150000, 0, 64, 600000, 65472, 210000};
     enum { COUNT = sizeof sizes / sizeof *sizes };
     int refused = 0, granted = 0;
-    for (size_t limit = 0; limit < 34000; limit += 64) {
-        start(limit, 8);
+    for (size_t limit = 1; limit <= MOST_PAGES; limit++) {
+        start(1, limit);
         check_case("{.limit = %zu}", limit);
         piece pieces[COUNT];
         for (int i = 0; i < COUNT; i++) {
@@ -129,7 +135,7 @@ TEST(after_a_refusal_at_any_point_the_rest_can_be_used) {
             CHECK(wasm_alloc(sizes[0]) != NULL);
         free_bytes();
     }
-    CHECK(refused > 100 && granted > 100);
+    CHECK(refused > 20 && granted > 50);
 }
 
 int main(void) {
