@@ -28,6 +28,12 @@ function partsOf(config, parameters) {
   return [...parts.filter(({ tensor }) => isNorm(tensor)), ...parts.filter(({ tensor }) => !isNorm(tensor))];
 }
 
+/** Why a model of these sizes has no int8 form, or undefined. */
+export function faultOf(config) {
+  const odd = tensors(config).find((tensor) => !(sizeOf(tensor) > 0) || (!isNorm(tensor) && sizeOf(tensor) % GROUP_SIZE !== 0));
+  return odd && `with these sizes ${odd[0]} has ${sizeOf(odd)} values: no whole number of groups of ${GROUP_SIZE}`;
+}
+
 // torch.round: halves go to the even neighbour.
 function roundToEven(x) {
   const below = Math.floor(x);
@@ -37,6 +43,8 @@ function roundToEven(x) {
 
 /** The int8 file: groups of GROUP_SIZE values share a float32 scale, largest / 127. */
 export function writeInt8(config, parameters) {
+  const fault = faultOf(config);
+  if (fault) throw new RangeError(fault);
   const parts = partsOf(config, parameters);
   const bytes = parts.reduce((sum, { tensor, values }) => sum + values.length * (isNorm(tensor) ? 4 : 1 + 4 / GROUP_SIZE), HEADER_BYTES);
   const file = new Uint8Array(bytes);
@@ -51,7 +59,6 @@ export function writeInt8(config, parameters) {
       for (const value of values) view.setFloat32((at += 4) - 4, value, true);
       continue;
     }
-    if (values.length % GROUP_SIZE !== 0) throw new RangeError(`${tensor[0]} has ${values.length} values: no whole number of groups of ${GROUP_SIZE}`);
     const scales = [];
     for (let first = 0; first < values.length; first += GROUP_SIZE) {
       const group = values.subarray(first, first + GROUP_SIZE);

@@ -77,6 +77,10 @@ function thumb(use, which) {
   return candidates.at(which).word === use.right;
 }
 
+const NEEDED = 0.1; // of accuracy lost
+const LOOKS = 0.3; // of the weight on the source, if it is also three times chance
+const looksAt = (chance) => ({ mass }) => mass >= LOOKS && mass >= 3 * chance;
+
 /**
  * The table, { seed, sentences, skills }. For each skill:
  *   uses, misled          how many were looked at; in how many a distractor would decide otherwise
@@ -91,6 +95,7 @@ function thumb(use, which) {
  *     massFromWord        mean weight on the source from the word itself, one token later
  *     accuracySilenced, lost, shareLost
  *                         accuracy without this head, what that loses, and what share loses; left out with heads: false
+ *   together              { heads, accuracySilenced, lost } without all heads that look at the source; left out with heads: false
  */
 export function measure({ program, config, parameters, seed = 2, uses: perSkill = 500, heads: silence = true, progress = () => {} }) {
   const { rows, uses } = heldOutUses(seed, perSkill);
@@ -143,20 +148,25 @@ export function measure({ program, config, parameters, seed = 2, uses: perSkill 
         }),
       };
     });
+    if (silence)
+      for (const skill of skills) {
+        const looking = skill.heads.filter(looksAt(skill.chance)).map(({ layer, head }) => ({ layer, head }));
+        const answered = probe(looking);
+        const right = uses.flatMap((use, u) => (use.skill === skill.skill ? [score(answered[2 * u], tokenised[u]).right ? 1 : 0] : []));
+        skill.together = { heads: looking, accuracySilenced: round(mean(right)), lost: round(skill.accuracy - mean(right)) };
+      }
     return { seed, sentences: rows.length, skills };
   } finally {
     close();
   }
 }
 
-const NEEDED = 0.1; // of accuracy lost
-const LOOKS = 0.3; // of the weight on the source, if it is also three times chance
-
 /**
- * Who carries each skill, read off the table: [{ skill, readers, helpers }]. Readers are the heads that look at the
- * source and without which accuracy falls by a tenth or more; helpers are as necessary, but look elsewhere. Those
- * that cost most come first; { layer, head, mass, lost, also } says which other skills need the head. A skill with
- * one reader is carried by one head, with several it is spread; with none, no head carries it.
+ * Who carries each skill, read off the table: [{ skill, readers, helpers, watchers }]. Readers are the heads that look
+ * at the source and without which accuracy falls by a tenth or more; helpers are as necessary, but look elsewhere;
+ * watchers look there, but the others do without them. Those that cost most come first; { layer, head, mass, lost, also } says which
+ * other skills need the head. A skill with one reader and no watcher is carried by one head alone; several readers
+ * share it; where there is none, no single head carries it.
  */
 export function roles({ skills }) {
   const needed = ({ lost }) => lost >= NEEDED;
@@ -164,9 +174,10 @@ export function roles({ skills }) {
     skills.filter((other) => other.skill !== skill && other.heads.some((row) => row.layer === layer && row.head === head && needed(row))).map((other) => other.skill);
   return skills.map(({ skill, chance, heads }) => {
     const found = heads.filter(needed).sort((a, b) => b.lost - a.lost);
-    const looks = ({ mass }) => mass >= LOOKS && mass >= 3 * chance;
+    const looks = looksAt(chance);
     const told = (list) => list.map(({ layer, head, mass, lost }) => ({ layer, head, mass, lost, also: also(skill, { layer, head }) }));
-    return { skill, readers: told(found.filter(looks)), helpers: told(found.filter((head) => !looks(head))) };
+    const watchers = heads.filter((head) => looks(head) && !needed(head)).sort((a, b) => b.mass - a.mass);
+    return { skill, readers: told(found.filter(looks)), helpers: told(found.filter((head) => !looks(head))), watchers: told(watchers) };
   });
 }
 
@@ -185,9 +196,9 @@ export function report(table) {
           `  from the word ${percent(head.massFromWord)} %  silenced: lost ${percent(head.lost)} points (share ${percent(head.shareLost)})`,
       );
   }
-  for (const { skill, readers, helpers } of roles(table)) {
+  for (const { skill, readers, helpers, watchers } of roles(table)) {
     const list = (heads) => heads.map(({ layer, head, also }) => `layer ${layer + 1} head ${head + 1}${also.length > 0 ? ` (also ${also.join(', ')})` : ''}`).join(', ') || 'no head';
-    lines.push(`${skill} is read by ${list(readers)}; helped by ${list(helpers)}`);
+    lines.push(`${skill} is read by ${list(readers)}; helped by ${list(helpers)}; watched by ${list(watchers)}`);
   }
   return lines.join('\n');
 }
@@ -199,11 +210,11 @@ export function markdown(table) {
   const { skills } = table;
   const head = (first, cells) => [row([first, ...cells]), row(['---', ...cells.map(() => '---')])];
   const lines = [
-    ...head('skill', ['right', 'right when misled', 'rule "last candidate"', 'rule "first candidate"', 'read by', 'helped by']),
-    ...roles(table).map(({ skill, readers, helpers }, s) => {
-      const { accuracy, accuracyMisled, lastCandidate, firstCandidate } = skills[s];
+    ...head('skill', ['right', 'right when misled', 'rule "last candidate"', 'rule "first candidate"', 'read by', 'helped by', 'also looked at by', 'lost without all that look']),
+    ...roles(table).map(({ skill, readers, helpers, watchers }, s) => {
+      const { accuracy, accuracyMisled, lastCandidate, firstCandidate, together } = skills[s];
       const list = (heads) => heads.map(({ layer, head: number }) => `${layer + 1}.${number + 1}`).join(', ') || 'none';
-      return row([skill, percent(accuracy), percent(accuracyMisled), percent(lastCandidate), percent(firstCandidate), list(readers), list(helpers)]);
+      return row([skill, percent(accuracy), percent(accuracyMisled), percent(lastCandidate), percent(firstCandidate), list(readers), list(helpers), list(watchers), together.heads.length > 0 ? `${Math.round(together.lost * 100)}` : '']);
     }),
     '',
     ...head('layer.head', skills.map(({ skill }) => skill)),
