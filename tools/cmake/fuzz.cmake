@@ -6,8 +6,8 @@ set(fuzz_flags_scalar "")
 set(fuzz_flags_simd -DATTN_SIMD_SIMDE=1)
 set(fuzz_flags_relaxed -DATTN_SIMD_SIMDE=1 -DATTN_SIMD_RELAXED=1 ${relaxed_flags})
 
-# Clang counts NULL + 0 among the overflows of pointers. An input without elements may be NULL, and its rows are
-# counted through like any other's.
+# Clang counts as overflows of pointers two things that are done here and read nothing: NULL + 0, for an input without
+# elements, and the step behind the last of rows that lie absurdly far apart.
 add_variant(fuzz ${fuzz_flags_${ATTN_FUZZ}} -fsanitize=fuzzer-no-link -fno-sanitize=pointer-overflow)
 
 file(GLOB fuzz_sources CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
