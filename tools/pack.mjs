@@ -47,10 +47,10 @@ const editing = (edits) => ({
   },
 });
 
-async function bundle(file, edits) {
+async function bundle(file, edits, { banner = '', fetch = 'fetch' } = {}) {
   const { outputFiles, warnings } = await build({
     entryPoints: [path.join(WEB, file)], bundle: true, ignoreAnnotations: true, minify: true, format: 'iife', target: 'es2022', charset: 'utf8', write: false,
-    define: { 'import.meta.url': 'globalThis.location.href' }, plugins: [editing(edits)],
+    banner: { js: banner }, define: { fetch, 'import.meta.url': '"inlined:/page/folder/file.js"' }, plugins: [editing(edits)],
   });
   if (warnings.length > 0) throw new Error(warnings.map(({ text }) => text).join('\n'));
   return outputFiles[0].text;
@@ -65,13 +65,12 @@ export async function makeFile(file) {
     ['relaxed', 'simd', 'scalar'].reduce((text, name) =>
       replaceOnce(text, `new URL('./wasm/${name}.wasm', import.meta.url)`,
         `new URL('data:application/wasm;base64,${base64(path.join(WEB, `lib/wasm/${name}.wasm`))}')`), source);
-  const model = ['model.bin', 'heads.json', 'training.json'].filter((name) => existsSync(path.join(WEB, 'model', name)))
-    .map((name) => [name, base64(path.join(WEB, 'model', name))]);
-  const inlineModel = (source) =>
-    `const MODEL = ${JSON.stringify(Object.fromEntries(model))};
-     const inlined = async (name) => new Response(Uint8Array.from(atob(MODEL[name]), (char) => char.charCodeAt(0)));
-     ${replaceOnce(replaceOnce(source, 'fetch(new URL(name, FOLDER))', 'inlined(name)'), "const FOLDER = new URL('../../model/', import.meta.url);", '')}`;
-  const worker = await bundle('page/worker.js', { 'lib/variants.js': inlineModules, 'page/trained/subjects.js': inlineModel });
+  // What the worker would fetch lies in it by name.
+  const folder = path.join(WEB, 'model');
+  const files = readdirSync(folder).filter((name) => !name.endsWith('.js')).map((name) => [name, base64(path.join(folder, name))]);
+  const fetching = `const FILES = ${JSON.stringify(Object.fromEntries(files))};
+    const inlined = async (url) => new Response(Uint8Array.from(atob(FILES[new URL(url).pathname.split('/').at(-1)]), (char) => char.charCodeAt(0)));`;
+  const worker = await bundle('page/worker.js', { 'lib/variants.js': inlineModules }, { banner: fetching, fetch: 'inlined' });
   const icon = `data:image/svg+xml;base64,${base64(path.join(WEB, 'page/icon.svg'))}`;
   const script = (await bundle('page/main.js', {
     'page/engine.js': (source) => replaceOnce(source, "new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })",
