@@ -1,24 +1,12 @@
 // axe-core finds nothing to complain about, in any theme and state; the matrix is a grid, and forced colours keep it.
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { after as atEnd, before, test } from 'node:test';
-import { after, startBrowser } from './browser.mjs';
+import { after, startBrowser, violations } from './browser.mjs';
 
 let browser;
-let axe;
-before(async () => {
-  browser = await startBrowser();
-  axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-});
+before(async () => { browser = await startBrowser(); });
 atEnd(() => browser?.close());
-
-async function violations(page) {
-  await page.evaluate(axe);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  return found.violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target} ${node.any[0]?.message ?? node.all[0]?.message ?? node.none[0]?.message ?? ''}`));
-}
 
 const openAll = (page) => page.evaluate(() => document.querySelectorAll('details').forEach((details) => { details.open = true; }));
 const states = {

@@ -1,5 +1,8 @@
 // A real Chromium on the repository's own server, for the page's tests.
 
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+
 import { chromium } from 'playwright-core';
 import { startServer } from '../../tools/serve.mjs';
 
@@ -14,8 +17,8 @@ export async function startBrowser() {
   });
   return {
     url,
-    /** A page in a context of its own. Everything it complains about is collected in page.complaints. */
-    async open({ hash = '', wait = true, ...options } = {}) {
+    /** A page in a context of its own, in which init() ran first. Everything it complains about is collected in page.complaints. */
+    async open({ hash = '', wait = true, init, ...options } = {}) {
       const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
       // Nothing but the page's own origin may be asked for anything.
       const strangers = [];
@@ -31,6 +34,7 @@ export async function startBrowser() {
         if (['error', 'warning'].includes(message.type()) && !message.text().includes('willReadFrequently')) page.complaints.push(message.text());
       });
       page.on('pageerror', (error) => page.complaints.push(error.message));
+      if (init) await page.addInitScript(init);
       await page.goto(url + hash);
       if (wait) await ready(page);
       return page;
@@ -52,6 +56,13 @@ export async function after(page, action) {
   await action();
   await page.waitForTimeout(30);
   await ready(page);
+}
+
+/** What axe-core complains about, a line each. */
+export async function violations(page) {
+  await page.evaluate(await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  return found.violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target} ${node.any[0]?.message ?? node.all[0]?.message ?? node.none[0]?.message ?? ''}`));
 }
 
 /** The pixel [r, g, b] of a canvas at fractions of a cell. */

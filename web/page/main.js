@@ -120,7 +120,7 @@ const lesson = new LessonPanel({
 const session = new ModelSession({ store, engine, ask, pending, announce: (words) => announcer.say(words) });
 const modelView = new ModelView({
   set: store.set,
-  example: async (skill) => apply({ ...presetSettings('trained'), untrained: store.get().untrained, silenced: store.get().silenced, ...(await session.example(skill)) }),
+  example: async (skill) => apply({ ...presetSettings('trained'), untrained: store.get().untrained, silenced: store.get().silenced, ...(await pending(session.example(skill))) }),
   write: (options) => session.write(jobOf(store.get()), options, wrote).catch(failed),
   stop: () => session.stop(),
   compare: () => store.set({ panel: 'compare', stage: 'weights', compare: session.otherSetting(store.get()) }),

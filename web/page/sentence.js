@@ -16,6 +16,7 @@ export class SentenceView {
   #weights = null;
   #chosen = 0;
   #frame = 0;
+  #revealed = null;
   #onChoose;
 
   constructor({ choose }) {
@@ -67,6 +68,7 @@ export class SentenceView {
 
   #draw() {
     const arcs = [];
+    this.#reveal();
     const box = this.#words.getBoundingClientRect();
     if (this.#weights && box.width > 0) {
       const bright = [...this.#weights.entries()]
@@ -83,6 +85,15 @@ export class SentenceView {
       }
     }
     this.#arcs.replaceChildren(...arcs);
+  }
+
+  /** Where a long sentence scrolls, the chosen word comes into sight. */
+  #reveal() {
+    const word = this.#buttons[this.#chosen];
+    if (!word || this.#revealed === word || !this.#words.classList.contains('is-long')) return;
+    this.#revealed = word;
+    const [inner, outer] = [word.getBoundingClientRect(), this.#words.getBoundingClientRect()];
+    if (inner.top < outer.top || inner.bottom > outer.bottom) this.#words.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
   }
 
   #top(index, box) {

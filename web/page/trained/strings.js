@@ -23,10 +23,11 @@ export const words = {
     untrained: { name: 'Before training', what: 'random numbers' },
     checkpoint: { name: 'From the file', what: '' },
   },
-  /** A head's name and what it does, from what was measured. */
-  role: ({ reads, helps }) => {
+  /** A head's name and what it does, from what was measured: the skills that it reads, helps and watches. */
+  role: ({ reads, helps, watches }) => {
     if (reads.length > 0) return { name: reads.map((skill) => skills[skill].name).join(', '), what: list(reads.map((skill) => skills[skill].verb)) + (helps.length > 0 ? `; helps ${list(helps.map((skill) => skills[skill].name.toLowerCase()))}` : '') };
     if (helps.length > 0) return { name: `Helps ${list(helps.map((skill) => skills[skill].name.toLowerCase()))}`, what: 'looks elsewhere, but is needed' };
+    if (watches.length > 0) return { name: `Watches ${list(watches.map((skill) => skills[skill].name.toLowerCase()))}`, what: 'looks there, but is not missed' };
     return null;
   },
   headName: (layer, head) => `Layer ${layer}, head ${head}`,
@@ -83,12 +84,12 @@ export const words = {
   chance: 'by chance',
   table: 'The whole table', tableCaption: (uses) => `Weight on what decides, weight on what misleads; points of accuracy lost when silenced. ${uses} uses of each skill, in sentences kept from the training.`,
   right: 'right', misled: 'right where something misleads',
-  honest({ skill, readers, helpers }, { accuracy }) {
+  honest({ skill, readers, helpers, watchers }, { accuracy, together }) {
     const name = skills[skill].name;
     const own = (head) => `${short(head)}${head.also.length > 0 ? ` (which also serves ${list(head.also.map((other) => skills[other].name.toLowerCase()))})` : ''}`;
     const carried = readers.length === 0 ? `No head carries it alone${helpers.length > 0 ? ': none of those that it needs looks at what decides' : ': silencing any one of them costs little'}`
       : readers.length === 1 ? `One head looks at what decides, and is missed when it is silent: ${own(readers[0])}` : `It is spread over ${readers.length} heads: ${list(readers.map(own))}`;
-    return [name, `: right in ${percent(accuracy)}. ${carried}.${helpers.length > 0 ? ` ${helpers.length === 1 ? 'Needed, but looking elsewhere' : 'Also needed, but looking elsewhere'}: ${list(helpers.map(own))}.` : ''}${readers.length === 0 ? skills[skill].note ?? '' : ''}`];
+    return [name, `: right in ${percent(accuracy)}. ${carried}.${helpers.length > 0 ? ` ${helpers.length === 1 ? 'Needed, but looking elsewhere' : 'Also needed, but looking elsewhere'}: ${list(helpers.map(own))}.` : ''}${watchers.length > 0 ? ` Looking there, but not missed: ${list(watchers.map(short))}; with all that look there silent, ${words.points(together.lost)} points are lost.` : ''}${readers.length === 0 ? skills[skill].note ?? '' : ''}`];
   },
   limits: 'Weight is not use, which is why the damage stands beside it. Silencing one head misses what two can do for each other. The sentences are a toy: heads of large models mostly share their roles.',
   size: ({ numLayers, numHeads, dim, vocabSize }, bytes) => `${plural(numLayers, 'layer', 'layers')} of ${plural(numHeads, 'head', 'heads')}, ${dim} numbers a word, ${vocabSize.toLocaleString('en')} words, ${Math.round(bytes / 1000).toLocaleString('en')} kB.`,

@@ -149,10 +149,10 @@ export async function attend(attn, job, breathe, channel) {
   };
 }
 
-/** For each head the skills that it reads and those that it helps, as measured. */
+/** For each head the skills that it reads, helps and watches, as measured: see tools/train/README.md. */
 function rolesOf({ roles }, { numLayers, numHeads }) {
   const of = (list, at) => roles.filter((role) => role[list].some(({ layer, head }) => layer * numHeads + head === at)).map(({ skill }) => skill);
-  return Array.from({ length: numLayers * numHeads }, (_, at) => ({ reads: of('readers', at), helps: of('helpers', at) }));
+  return Array.from({ length: numLayers * numHeads }, (_, at) => ({ reads: of('readers', at), helps: of('helpers', at), watches: of('watchers', at) }));
 }
 
 /**
