@@ -5,24 +5,24 @@ export const sizeOf = (shape) => shape.reduce((product, extent) => product * ext
 
 /** The tensor of a case's file. Half precision becomes `Float`, too: the module takes float32 and float64. */
 export function decode({ name, dtype, shape, data }, Float) {
-  const bytes = Buffer.from(data, 'base64');
+  const bytes = new DataView(Uint8Array.from(atob(data), (char) => char.charCodeAt(0)).buffer);
   const read = READERS[dtype];
   if (!read) throw new Error(`tensor ${name}: unknown dtype ${dtype}`);
   const { width, at, Store = Float } = read;
   const count = sizeOf(shape);
-  if (bytes.length !== count * width) {
-    throw new Error(`tensor ${name}: ${bytes.length} bytes, but ${dtype}[${shape}] has ${count * width}`);
+  if (bytes.byteLength !== count * width) {
+    throw new Error(`tensor ${name}: ${bytes.byteLength} bytes, but ${dtype}[${shape}] has ${count * width}`);
   }
   return { data: Store.from({ length: count }, (_, i) => at(bytes, i * width)), shape: [...shape] };
 }
 
 const READERS = {
-  float64: { width: 8, at: (bytes, offset) => bytes.readDoubleLE(offset) },
-  float32: { width: 4, at: (bytes, offset) => bytes.readFloatLE(offset) },
-  float16: { width: 2, at: (bytes, offset) => halfToNumber(bytes.readUInt16LE(offset)) },
-  int64: { width: 8, at: (bytes, offset) => Number(bytes.readBigInt64LE(offset)), Store: Int32Array },
-  int32: { width: 4, at: (bytes, offset) => bytes.readInt32LE(offset), Store: Int32Array },
-  bool: { width: 1, at: (bytes, offset) => bytes[offset], Store: Uint8Array },
+  float64: { width: 8, at: (bytes, offset) => bytes.getFloat64(offset, true) },
+  float32: { width: 4, at: (bytes, offset) => bytes.getFloat32(offset, true) },
+  float16: { width: 2, at: (bytes, offset) => halfToNumber(bytes.getUint16(offset, true)) },
+  int64: { width: 8, at: (bytes, offset) => Number(bytes.getBigInt64(offset, true)), Store: Int32Array },
+  int32: { width: 4, at: (bytes, offset) => bytes.getInt32(offset, true), Store: Int32Array },
+  bool: { width: 1, at: (bytes, offset) => bytes.getUint8(offset), Store: Uint8Array },
 };
 
 /** IEEE 754 binary16: 1 sign, 5 exponent and 10 fraction bits. */

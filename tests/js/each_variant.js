@@ -17,10 +17,10 @@ export const engineOf = (variant) => ({ variant, threads: UNTHREADED.includes(va
 
 const LIB = new URL('../../web/lib/index.js', import.meta.url);
 
-// eachVariant(name, spec): spec(attn, t) with an engine of its own, which is disposed of afterwards. With `sharing`, small calls
-// run on all of its threads, too.
-export function eachVariant(name, spec, { sharing = false } = {}) {
-  for (const variant of VARIANTS)
+// eachOf(variants) -> eachVariant(name, spec): spec(attn, t) with an engine of its own, which is disposed of afterwards. With
+// `sharing`, small calls run on all of its threads, too.
+export const eachOf = (variants) => (name, spec, { sharing = false } = {}) => {
+  for (const variant of variants)
     test(`${name} (${variant})`, async (t) => {
       const attn = sharing ? (await sharingEngine(LIB, engineOf(variant))).attn : await Attention.create(engineOf(variant));
       try {
@@ -29,7 +29,8 @@ export function eachVariant(name, spec, { sharing = false } = {}) {
         attn.dispose();
       }
     });
-}
+};
+export const eachVariant = eachOf(VARIANTS);
 
 // random(seed) -> numbers around 0, the same on every machine; not the library's generator.
 export function random(seed) {

@@ -1,0 +1,49 @@
+// A program that is started, listened to, and ended with everything that it has started.
+
+import { spawn } from 'node:child_process';
+
+/** start(command, args, env) -> { said(pattern), onLine, stop() }; said() waits for what it prints on either stream. */
+export function start(command, args, env = {}) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } });
+  const program = { onLine: () => {} };
+  let text = '';
+  const waiting = new Set();
+  const heard = (chunk) => {
+    text += chunk;
+    for (const check of waiting) check();
+    const lines = chunk.split('\n');
+    lines.forEach((line) => line && program.onLine(line));
+  };
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', heard);
+  const ended = new Promise((resolve) => { child.on('close', resolve).on('error', resolve); });
+  const end = (signal) => {
+    try {
+      process.kill(-child.pid, signal);
+    } catch {
+      // it has ended by itself
+    }
+  };
+  const last = () => end('SIGKILL');
+  process.on('exit', last);
+  program.said = (pattern) => new Promise((resolve, reject) => {
+    const settle = (act, value) => {
+      clearTimeout(timer);
+      waiting.delete(check);
+      act(value);
+    };
+    const check = () => pattern.test(text) && settle(resolve, pattern.exec(text));
+    const timer = setTimeout(() => settle(reject, new Error(`${command} did not say ${pattern} in a minute: ${text}`)), 60_000);
+    waiting.add(check);
+    ended.then((status) => settle(reject, new Error(`${command} ended (${status}): ${text}`)));
+    check();
+  });
+  program.stop = async () => {
+    end('SIGTERM');
+    const kill = setTimeout(last, 5000);
+    await ended;
+    clearTimeout(kill);
+    last(); // what it has left behind
+    process.off('exit', last);
+  };
+  return program;
+}
