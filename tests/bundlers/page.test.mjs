@@ -54,6 +54,10 @@ test('one file: opened by its file: address with every request blocked, it compu
   await page.waitForTimeout(50);
   await page.waitForSelector('html[data-picture="current"]');
   assert.match(await page.locator('body').innerText(), /five/);
+  await page.getByRole('button', { name: 'A model that learned' }).click();
+  await page.waitForTimeout(500);
+  await page.waitForSelector('html[data-picture="current"]', { timeout: 60_000 });
+  assert.doesNotMatch(await page.locator('body').innerText(), /could not be loaded/);
   await page.reload();
   await page.waitForSelector('html[data-picture="current"]');
   assert.deepEqual(all.filter((url) => !url.startsWith(address) && !/^(data|blob):/.test(url)), []);
