@@ -71,8 +71,10 @@ TEST(the_extent_counts_the_elements_between_the_lowest_and_the_highest) {
     CHECK(tensor_extent(3, sizes, (const ptrdiff_t[]){-12, 4, -1}, 24) == 24);
     CHECK(tensor_extent(3, sizes, (const ptrdiff_t[]){PTRDIFF_MIN, 4, 1}, PTRDIFF_MAX) ==
           UINT64_MAX);
-    CHECK(tensor_extent(3, (const int32_t[]){2, 0, 4}, (const ptrdiff_t[]){PTRDIFF_MIN, 4, 1}, 1) ==
-          0);
+    const int32_t empty[3] = {2, 0, 4};
+    CHECK(tensor_extent(3, empty, (const ptrdiff_t[]){12, 4, 1}, 24) == 0);
+    CHECK(tensor_extent(3, empty, (const ptrdiff_t[]){12, PTRDIFF_MIN, 1}, 24) == 0);
+    CHECK(tensor_extent(3, empty, (const ptrdiff_t[]){PTRDIFF_MIN, 4, 1}, 24) == UINT64_MAX);
     CHECK(tensor_extent(2, (const int32_t[]){INT32_MAX, INT32_MAX},
                         (const ptrdiff_t[]){PTRDIFF_MAX, PTRDIFF_MAX}, PTRDIFF_MAX) == UINT64_MAX);
 }
