@@ -28,7 +28,7 @@ help() {
   docs               build the manual into build/docs: guides, reference of the module, C manual
   pack               build, then make dist: the npm package, the page as one file and as a folder for any host
   test [PART ...]    build everything and run every test, or only these parts:
-                     native asan tsan memcheck fuzz wasm format types tools js page conformance docs pack
+                     native asan tsan memcheck fuzz wasm format types tools js page browsers conformance docs pack
   fuzz [TARGET ...]  search for input that breaks the C functions or the readers of files, ten minutes each:
                      sdpa layers operators files (--seconds N, --variant scalar|simd|relaxed, --jobs N;
                      --valgrind: instead every C test under valgrind, a quarter of an hour)
@@ -268,7 +268,19 @@ train() {
   exec node tools/train/train.mjs "$@"
 }
 
-all_parts="native asan tsan memcheck fuzz wasm format types tools js page conformance docs pack"
+# get_browsers: Firefox and WebKit, in which the tests are skipped where they cannot be had.
+get_browsers() {
+  local packages=()
+  [ -x "${SPOTLIGHT_FIREFOX:-/usr/bin/firefox-esr}" ] || packages+=(firefox-esr)
+  [ -x "${SPOTLIGHT_WEBKIT_DRIVER:-/usr/bin/WebKitWebDriver}" ] || packages+=(webkit2gtk-driver)
+  command -v Xvfb >/dev/null || packages+=(xvfb)
+  [ ${#packages[@]} != 0 ] || return 0
+  if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then get_packages "other browsers" "${packages[@]}"
+  else say "the tests in a browser that is missing are skipped: install ${packages[*]} (names of Debian's packages)"
+  fi
+}
+
+all_parts="native asan tsan memcheck fuzz wasm format types tools js page browsers conformance docs pack"
 
 run_tests() {
   local part packages=() missing='' parts=${*:-$all_parts}
@@ -284,16 +296,17 @@ run_tests() {
     missing="$missing, clang-format"; packages+=(clang-format)
   fi
   export SPOTLIGHT_CHROMIUM=${SPOTLIGHT_CHROMIUM:-/usr/bin/chromium}
-  if wants page docs pack && [ ! -x "$SPOTLIGHT_CHROMIUM" ]; then
+  if wants page browsers docs pack && [ ! -x "$SPOTLIGHT_CHROMIUM" ]; then
     missing="$missing, Chromium"; packages+=(chromium)
   fi
   [ ${#packages[@]} = 0 ] || get_packages "${missing#, }" "${packages[@]}"
+  if wants browsers; then get_browsers; fi
 
-  if wants wasm js page conformance docs pack; then need_emscripten; fi
+  if wants wasm js page browsers conformance docs pack; then need_emscripten; fi
   if wants docs; then need python3:python3; fi
   if wants memcheck; then need valgrind:valgrind; fi
   lock
-  if wants types js page docs pack; then need_node_modules; fi
+  if wants types js page browsers docs pack; then need_node_modules; fi
   if wants pack; then need_node_modules tests/bundlers; fi
   if wants native memcheck; then
     compile_native all
@@ -312,7 +325,7 @@ run_tests() {
   fi
   if wants fuzz; then need_fuzzer simd; fi
   if wants wasm; then compile_wasm all
-  elif wants js page conformance docs pack; then compile_wasm modules
+  elif wants js page browsers conformance docs pack; then compile_wasm modules
   fi
   unlock
   # shellcheck disable=SC2086  # a list of words

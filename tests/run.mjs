@@ -124,7 +124,13 @@ async function nodeTest(folder) {
   }
   if (status !== 0 && !tests.some(({ outcome }) => outcome === 'failed'))
     tests.push({ outcome: 'failed', name: `node --test ${folder}`, error: output });
-  return { tests };
+  return { tests, printed: lines.flatMap((line) => line.output?.split('\n') ?? []) };
+}
+
+// What each browser has is told as well.
+async function browsers() {
+  const { tests, printed } = await nodeTest('tests/browsers');
+  return { tests, lines: printed.filter((line) => line.includes('; takes ')).join('\n') };
 }
 
 async function oneCommand(name, command, args) {
@@ -192,6 +198,7 @@ const PARTS = {
   tools: { title: 'The tools', run: () => nodeTest('tests/tools') },
   js: { title: 'The module in Node', run: () => nodeTest('tests/js') },
   page: { title: 'The page in Chromium', run: () => nodeTest('tests/page') },
+  browsers: { title: 'The module and the page in Chromium, Firefox and WebKit', run: browsers },
   conformance: { title: 'Conformance', run: conformance },
   docs: { title: 'The documents', run: () => nodeTest('tests/docs') },
   pack: { title: 'The package, packed', run: () => nodeTest('tests/bundlers') },
@@ -217,7 +224,7 @@ for (const part of process.argv.slice(2)) {
     }
     if (test.outcome === 'skipped') skipped.push(`${part}: ${test.name}${test.reason ? ` (${test.reason})` : ''}`);
   }
-  if (part === 'conformance' && lines) console.log(lines.trimEnd().replace(/^/gm, '  '));
+  if (['conformance', 'browsers'].includes(part) && lines) console.log(lines.trimEnd().replace(/^/gm, '  '));
   const count = (outcome) => tests.filter((test) => test.outcome === outcome).length;
   const row = { title, passed: count('passed'), failed: count('failed'), skipped: count('skipped') };
   row.seconds = (Date.now() - started) / 1000;
