@@ -27,7 +27,7 @@ import { Tables } from './tables.js';
 import { TextbookPanel } from './textbook.js';
 import { createTheme } from './theme.js';
 import { MAX_TOKENS, placeAfter, placed, tokenize } from './tokens.js';
-import { isModel, ModelSession } from './trained/session.js';
+import { exampleOf, isModel, ModelSession } from './trained/session.js';
 import { ModelView } from './trained/view.js';
 
 /** Longer links are not put in the address bar; some browsers cut them. */
@@ -36,6 +36,7 @@ const HASH_DELAY = 300;
 
 const linked = fromHash(location.hash);
 const store = createStore(initialState(linked.settings));
+store.set({ example: exampleOf(store.get()) });
 if (linked.refused.length) store.set({ notice: t.refused(linked.refused) });
 const theme = createTheme({ changed: () => render(store.get(), new Set(['theme'])) });
 const engine = new Engine((status) => store.set({ engine: status }));
@@ -214,7 +215,7 @@ function apply(settings) {
   panels.decode.stop();
   session.stop();
   const { tokens, dropped } = tokenize(settings.text);
-  store.set({ ids: null, example: null, wrote: null, writing: null, prediction: null, ...settings, tokens, dropped, other: null, gradient: null, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
+  store.set({ ids: null, example: exampleOf(settings), wrote: null, writing: null, prediction: null, ...settings, tokens, dropped, other: null, gradient: null, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
   if (document.activeElement !== text) text.value = settings.text;
 }
 
@@ -311,10 +312,12 @@ function compute(state) {
   serial += 1;
   ask('main', { type: 'attend', job: { ...jobOf(state), serial } }, (result) => {
     const { query, key, head, textProblem: said } = store.get();
+    // An answer that is no longer the newest is drawn, but what is chosen belongs to the one that comes.
+    const chosen = result.job.serial === serial ? { query: Math.min(query, result.n - 1), key: Math.min(key, result.m - 1), head: Math.min(head, result.heads - 1) } : {};
     store.set({
       textProblem: result.fixed ? (result.dropped ? t.trained.dropped(result.most, result.dropped) : null) : said,
       result, problem: null, hover: null, gradient: null,
-      query: Math.min(query, result.n - 1), key: Math.min(key, result.m - 1), head: Math.min(head, result.heads - 1),
+      ...chosen,
     });
   });
 }

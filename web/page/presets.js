@@ -12,7 +12,7 @@ const settings = {
     compare: { mask: { kind: 'none' }, scaled: true, temperature: 1, gain: 4, score: 'dot' },
   },
   textbook: { panel: 'textbook', source: 'textbook', heads: 1, head: 0, headDim: 4, mask: { kind: 'none' }, scaled: false, query: 0, key: 1 },
-  trained: { source: 'trained', head: 0, query: 6, key: 2, text: 'The keys to the old cabinet are on the chair .' },
+  trained: { source: 'trained', head: 0, query: 5, key: 2, text: 'The key to the cabinets is on the chair .' },
   random: { source: 'random', mask: { kind: 'none' }, gain: 1, head: 0, query: 3, key: 3, domain: 'matrix' },
   decode: { panel: 'decode', text: 'one potato two potato three potato four , five potato six potato seven potato more', head: 2, query: 9, key: 2 },
   long: { source: 'long', heads: 4, headDim: 32, gain: 12, head: 2, query: 3000, key: 2489, transfer: 'sqrt' },

@@ -1,16 +1,22 @@
 // The page's side of the models: what is asked of the worker for them, and when.
 
+import { presetSettings } from '../presets.js';
 import { words as t } from './strings.js';
 
 /** Settings of the two kinds of models; see state.js. */
 export const isModel = (source) => source === 'trained' || source === 'checkpoint';
 
-/** What the preset's own sentence needs: "are", behind five words of which the last is not its subject. */
-const FIRST = { skill: 'agreement', use: { skill: 'agreement', position: 6, source: 1, distractors: [{ position: 5, word: 'is' }], right: 'are', wrong: ['is'] } };
+/** What the preset's own sentence needs: "is", behind "cabinets", which is not its subject. */
+const FIRST = { skill: 'agreement', use: { skill: 'agreement', position: 5, source: 1, distractors: [{ position: 4, word: 'are' }], right: 'is', wrong: ['are'] } };
 
 /** The words that prediction must show: those that matter at this place of an example. */
 function focusOf({ example, query }) {
   return example && example.use.position === query ? [example.use.right, ...example.use.wrong] : [];
+}
+
+/** The example that a text is known to be, or null. */
+export function exampleOf({ source, text }) {
+  return source === 'trained' && text === presetSettings('trained').text ? FIRST : null;
 }
 
 export class ModelSession {
@@ -55,7 +61,7 @@ export class ModelSession {
     if (preset !== 'trained') return {};
     const { facts } = this.#store.get();
     this.#wantsHead = !facts;
-    return { example: FIRST, ...(facts ? { head: mainHead(facts, FIRST.skill) } : {}) };
+    return facts ? { head: mainHead(facts, FIRST.skill) } : {};
   }
 
   #known(facts) {

@@ -1,4 +1,4 @@
-// The files of the shipped model, fetched when it is first asked for. A page in one file has them within itself.
+// The files of the shipped model, fetched when it is first asked for.
 
 const files = {
   model: new URL('../../model/model.bin', import.meta.url),
@@ -9,8 +9,6 @@ const files = {
 /** The bytes of a file, as an ArrayBuffer. */
 export async function shipped(name) {
   const { href } = files[name];
-  const inlined = /^data:[^,]*;base64,(.*)/.exec(href);
-  if (inlined) return Uint8Array.from(atob(inlined[1]), (character) => character.charCodeAt(0)).buffer;
   const response = await fetch(href).catch(() => null);
   if (!response?.ok) throw new Error(`${href.split('/').at(-1)}, a file of the model, could not be loaded.`);
   return response.arrayBuffer();

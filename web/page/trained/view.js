@@ -187,14 +187,14 @@ export class ModelView {
     let heads = Array.from({ length: result.heads }, (_, at) => ({ at, weight: weightsOf(result, at)(row, col) }));
     // Where nothing is known of the heads, those come first that look most.
     if (source === 'checkpoint') heads = heads.sort((a, b) => b.weight - a.weight).slice(0, MAX_BUTTONS);
-    const columns = [t.head, ...(result.roles ? [t.roleColumn] : []), t.here, '', ...(measured ? [t.mean, t.lost] : [])];
+    const column = (name, className) => h('th', { scope: 'col', class: className }, name);
     const share = (weight) => {
       const inner = h('i', {});
       inner.style.width = `${100 * weight}%`;
       return h('span', { class: 'bar', 'aria-hidden': 'true' }, inner);
     };
     this.#table.replaceChildren(
-      h('thead', {}, h('tr', {}, columns.map((name) => (name ? h('th', { scope: 'col' }, name) : h('td', {}))))),
+      h('thead', {}, h('tr', {}, column(t.head), result.roles && column(t.roleColumn, 'model-role'), column(t.here), h('td', { class: 'bar-cell' }), measured && [column(t.mean), column(t.lost)])),
       h('tbody', {}, heads.map(({ at, weight }) => {
         const found = measured?.heads[at];
         const strong = found && found.lost >= 0.1;
@@ -204,7 +204,7 @@ export class ModelView {
           h('td', {}, percent(weight)), h('td', { class: 'bar-cell' }, share(weight)),
           measured && [h('td', {}, strong ? h('b', {}, percent(found.mass)) : percent(found.mass)), h('td', {}, strong ? h('b', {}, t.points(found.lost)) : t.points(found.lost))]);
       })),
-      measured ? h('tfoot', {}, h('tr', {}, h('th', { scope: 'row' }, t.chance), result.roles && h('td', {}), h('td', {}, percent(1 / (row + 1))), h('td', {}), h('td', {}, percent(measured.chance)), h('td', {}))) : '');
+      measured ? h('tfoot', {}, h('tr', {}, h('th', { scope: 'row' }, t.chance), result.roles && h('td', {}), h('td', {}, percent(1 / (row + 1))), h('td', { class: 'bar-cell' }), h('td', {}, percent(measured.chance)), h('td', {}))) : '');
     this.#mean.textContent = measured ? `${t.meanWhat(measured)}${untrained ? ` ${t.untrainedNote}` : ''}` : '';
   }
 
