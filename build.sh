@@ -33,7 +33,7 @@ help() {
                      sdpa layers operators files (--seconds N, --variant scalar|simd|relaxed, --jobs N;
                      --valgrind: instead every C test under valgrind, a quarter of an hour)
   bench [OPTION ...] measure against other engines, in Node and in Chromium (--quick: two minutes; --help)
-  train [OPTION ...] train the model that ships, or one of your own, in build/train (tools/train/README.md; --measure:
+  train [OPTION ...] train the model that ships, or one of your own, in build/train (web/docs/training.md; --measure:
                      only measure its heads)
   clean              remove what was built (build, dist, web/lib/wasm)
   clean --all        also remove node_modules and the compiler that was fetched
@@ -197,7 +197,7 @@ build() {
 docs() {
   local stamp
   need_node
-  stamp=$(cat build.sh package.json tools/docs/*.* web/docs/* web/lib/*.d.ts include/attn.h | sha256sum)
+  stamp=$(cat build.sh package.json tools/docs/*.* web/docs/* web/lib/*.d.ts web/lib/*/*.d.ts include/attn.h | sha256sum)
   [ "$(cat build/docs/.built 2>/dev/null)" != "$stamp" ] || return 0
   need_node_modules tools/docs
   log=build/docs.log

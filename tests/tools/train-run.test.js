@@ -209,8 +209,8 @@ test('the table of heads is what is measured on other held-out sentences', () =>
 
 test('the document shows the table as it was measured', () => {
   assert.deepEqual(table.roles, roles(table));
-  const document = readFileSync(path.join(root, 'tools/train/README.md'), 'utf8');
-  assert.ok(document.includes(markdown(table)), `tools/train/README.md should have:\n${markdown(table)}`);
+  const document = readFileSync(path.join(root, 'web/docs/training.md'), 'utf8');
+  assert.ok(document.includes(markdown(table)), `web/docs/training.md should have:\n${markdown(table)}`);
 });
 
 test('before training no head knows anything', () => {

@@ -15,13 +15,16 @@ const C_MANUAL = 'build/c-manual.md';
 // In the order in which web/docs/README.md lists them.
 const GUIDES = Array.from(readFileSync('web/docs/README.md', 'utf8').matchAll(/\]\((\w+\.md)\)/g), ([, name]) => `web/docs/${name}`);
 const OUT = 'build/docs';
+// What is imported, and what it is called then instead of by its file.
+const ENTRIES = ['web/lib/index.d.ts', 'web/lib/core.d.ts', 'web/lib/llama/index.d.ts'];
+const NAMES = { index: 'spotlight-attention', core: 'spotlight-attention/core', llama: 'spotlight-attention/llama' };
 
 mkdirSync('build', { recursive: true });
 writeFileSync(C_MANUAL, cManual(readFileSync('include/attn.h', 'utf8')));
 
 const app = await Application.bootstrap({
   name: 'Spotlight',
-  entryPoints: ['web/lib/index.d.ts'],
+  entryPoints: ENTRIES,
   tsconfig: 'tools/docs/tsconfig.json',
   readme: 'web/docs/README.md',
   projectDocuments: [...GUIDES, C_MANUAL],
@@ -45,7 +48,7 @@ const app = await Application.bootstrap({
 });
 
 app.converter.on(Converter.EVENT_CREATE_DECLARATION, (context, reflection) => {
-  if (reflection.kindOf(ReflectionKind.Module)) reflection.name = 'spotlight-attention';
+  if (reflection.kindOf(ReflectionKind.Module)) reflection.name = NAMES[reflection.name];
 });
 
 // A guide is called what its heading says.

@@ -1,5 +1,5 @@
 // What each head of a model does, measured on held-out sentences: where it looks at the places where a skill is needed,
-// and what is lost without it. tools/train/README.md says how to read the figures.
+// and what is lost without it. web/docs/training.md says how to read the figures.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -203,7 +203,7 @@ export function report(table) {
   return lines.join('\n');
 }
 
-/** The table as Markdown, as tools/train/README.md shows it. */
+/** The table as Markdown, as web/docs/training.md shows it. */
 export function markdown(table) {
   const percent = (value) => (value === null ? '' : `${Math.round(value * 100)} %`);
   const row = (cells) => `| ${cells.join(' | ')} |`;

@@ -1,4 +1,4 @@
-/* Trains a decoder on rows of tokens. See tools/train/README.md; tools/train/train.mjs makes the rows
+/* Trains a decoder on rows of tokens. See web/docs/training.md; tools/train/train.mjs makes the rows
  * and calls this program.
  *
  * AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization") with a linear warm-up and a

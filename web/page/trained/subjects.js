@@ -149,7 +149,7 @@ export async function attend(attn, job, breathe, channel) {
   };
 }
 
-/** For each head the skills that it reads, helps and watches, as measured: see tools/train/README.md. */
+/** For each head the skills that it reads, helps and watches, as measured: see web/docs/training.md. */
 function rolesOf({ roles }, { numLayers, numHeads }) {
   const of = (list, at) => roles.filter((role) => role[list].some(({ layer, head }) => layer * numHeads + head === at)).map(({ skill }) => skill);
   return Array.from({ length: numLayers * numHeads }, (_, at) => ({ reads: of('readers', at), helps: of('helpers', at), watches: of('watchers', at) }));
