@@ -17,7 +17,9 @@ const MAX_THREADS = 128; // each is a worker with megabytes of its own
 const MISSING = {
   simd: 'this engine has no WebAssembly SIMD',
   relaxed: 'this engine has no WebAssembly relaxed SIMD',
-  threads: 'there is no shared memory here: a page must be cross-origin isolated (serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp)',
+  threads: globalThis.crossOriginIsolated
+    ? 'there is no shared memory here, although the page is cross-origin isolated: this engine does not offer it'
+    : 'there is no shared memory here: a page must be cross-origin isolated (serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp)',
 };
 
 const unsupported = (message) => new AttentionError('unsupported', message);
