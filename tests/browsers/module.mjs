@@ -68,7 +68,12 @@ export function moduleTests({ title, program, launch, settings }, skip) {
                 assert.ok(results.length > 0);
                 assert.equal(failed.length, 0, failed.map(({ name, error }) => `${name}\n${error}`).join('\n\n'));
               });
-            await t.test(`${where}: nothing was complained about`, () => assert.deepEqual(tab.complaints, []));
+            await t.test(`${where}: nothing was complained about, and complaints are heard`, async () => {
+              assert.deepEqual(tab.complaints, []);
+              await tab.run(() => { console.error('an error'); console.warn('a warning'); });
+              for (let tries = 0; tab.complaints.length < 2 && tries < 100; tries += 1) await new Promise((resolve) => { setTimeout(resolve, 50); });
+              assert.match(tab.complaints.join('\n'), /^an error.*\na warning/);
+            });
             await tab.close();
           } finally {
             await server.close();

@@ -242,6 +242,9 @@ const PATHS = {
     await page.tab.resize(390, 844);
     await page.ready();
     await look('phone-dark');
+    await page.unfold('Show as table');
+    assert.equal(await page.tab.run(() => [...document.querySelectorAll('.as-table thead th')].filter((head) => head.getClientRects().length).length), DEFAULT_TOKENS.length);
+    await page.tab.run(() => scrollTo(0, 0));
     await page.after(() => page.set('.theme select', 'light'));
     await look('phone');
   },

@@ -76,6 +76,7 @@ export async function launchWebKit(executable, env) {
             if (error) throw new Error(error);
             return value;
           },
+          // Its window cannot be narrower than its tool bar: some 450 pixels.
           async resize(toWidth, toHeight) {
             const inner = () => tab.run(() => [innerWidth, innerHeight]);
             await call('POST', `${session}/window/rect`, { width: toWidth, height: toHeight });
