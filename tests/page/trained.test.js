@@ -439,7 +439,9 @@ test('broken, truncated and lying files get a sentence each; the model that was 
     [{ 'heads.bin': changed(12, 5), 'tokenizer.bin': tokenizerBytes() }, /checkpoint\.dim: expected a multiple of 5/],
     [{ 'layers.bin': changed(8, -3), 'tokenizer.bin': tokenizerBytes() }, /checkpoint\.numLayers: expected a whole number from 1/],
     [{ 'infinite.bin': infinite, 'tokenizer.bin': tokenizerBytes() }, /embedding has a number that is not finite/],
-    [{ 'other.bin': write(other, 0), 'tokenizer.bin': tokenizerBytes() }, /tokenizer: expected 100 tokens, as many as the checkpoint has/],
+    [{ 'other.bin': write(other, 0), 'tokenizer.bin': tokenizerBytes() }, /^tokenizer\.bin has 268 tokens, but other\.bin was trained on 100: they do not belong together\.$/],
+    // Said at once, before its tokenizer is there.
+    [{ 'pytorch_model.bin': Buffer.concat([Buffer.from('PK\x03\x04'), Buffer.alloc(3000, 200)]) }, /^pytorch_model\.bin: checkpoint\.\w+: .*is this a llama2\.c checkpoint/],
     [{ 'tokenizer.bin': tokenizerBytes().subarray(0, 40) }, /^tokenizer\.bin: tokenizer: expected/],
     [{ 'empty.bin': Buffer.alloc(0), 'tokenizer.bin': tokenizerBytes() }, /^empty\.bin: checkpoint/],
     [{ 'model.bin': whole, 'x.npy': Buffer.alloc(4) }, /apart from other files/],
@@ -463,15 +465,15 @@ test('a model that would not fit in memory is refused before it is read', async 
   const file = (version, size) => ({ name: 'large.bin', size, slice: () => ({ arrayBuffer: async () => { const { buffer, byteOffset } = header(version); return buffer.slice(byteOffset, byteOffset + 8); } }), arrayBuffer: async () => { read += 1; return new ArrayBuffer(0); } });
   const asked = [];
   const request = async (message) => { asked.push(message); return { missing: 'tokenizer' }; };
-  await assert.rejects(offerModel([file(2, MAX_MODEL_BYTES / 4 + 1)], request), /large\.bin would take 1,024 MB .*up to 1,024 MB\. Nothing was read/);
+  await assert.rejects(offerModel([file(2, MAX_MODEL_BYTES / 4 + 1)], { request, isFirst: true }), /large\.bin would take 1,024 MB .*up to 1,024 MB\. Nothing was read/);
   assert.deepEqual([read, asked.length], [0, 0]);
-  await offerModel([file(1, MAX_MODEL_BYTES)], request);
+  await offerModel([file(1, MAX_MODEL_BYTES)], { request, isFirst: true });
   assert.deepEqual([read, asked.length], [1, 1]);
 });
 
 test('writing can be stopped: progress, what was written stays, and the page answers meanwhile', async () => {
   // Large enough that 300 tokens take a while.
-  const model = randomModel({ ...SMALL, dim: 128, hiddenDim: 320, numLayers: 4, numHeads: 8, numKvHeads: 8 }, randomNumbers(4), true);
+  const model = randomModel({ ...SMALL, dim: 320, hiddenDim: 800, numLayers: 4, numHeads: 8, numKvHeads: 8 }, randomNumbers(4), true);
   const page = await openPage();
   await opened(page, { 'model.bin': write(model, 1), 'tokenizer.bin': tokenizerBytes() });
   await type(page, 'the');
@@ -491,6 +493,42 @@ test('writing can be stopped: progress, what was written stays, and the page ans
   const written = Number(/^\d+/.exec(said));
   assert.ok(written >= 1 && written < 297, said);
   assert.equal(await page.locator('.word').count(), 2 + written);
+  await closed(page);
+});
+
+test('what is being written is given up when the text changes, another model is opened or something else is looked at', async () => {
+  const large = write(randomModel({ ...SMALL, dim: 320, hiddenDim: 800, numLayers: 4, numHeads: 8, numKvHeads: 8 }, randomNumbers(4), true), 1);
+  const page = await openPage();
+  const begin = async () => {
+    await page.locator('.model-write').getByLabel('how many').fill('297');
+    await page.locator('.model-write').getByLabel('Temperature').fill('1');
+    await page.getByRole('button', { name: 'Write on' }).click();
+    await page.waitForFunction(() => Number(document.querySelector('.model-below progress').value) > 0.01);
+  };
+  await opened(page, { 'model.bin': large, 'tokenizer.bin': tokenizerBytes() });
+  await begin();
+  await type(page, 'the a');
+  assert.deepEqual(await page.locator('.word-text').allInnerTexts(), ['<s>', '▁the', '▁a']);
+  assert.equal(await page.locator('.model-below .progress').isVisible(), false);
+  await begin();
+  await opened(page, { 'model.bin': write(randomModel(SMALL, randomNumbers(8), true), 0), 'tokenizer.bin': tokenizerBytes() });
+  assert.match(await textOf(page, '.model-top'), /3 layers of 4 heads/);
+  await opened(page, { 'model.bin': large, 'tokenizer.bin': tokenizerBytes() });
+  await begin();
+  await press(page, 'Four heads');
+  assert.equal(await page.locator('#text').inputValue(), 'The cat sat on the mat because the cat was tired .');
+  assert.equal(await page.locator('.word').count(), 12);
+  await closed(page);
+});
+
+test('a model whose numbers leave float32 is said to, and nothing is drawn from it', async () => {
+  const model = randomModel(SMALL, randomNumbers(9), true);
+  for (const layer of model.layers) layer.wo.fill(3e38);
+  const page = await openPage();
+  await give(page, { 'model.bin': write(model, 0), 'tokenizer.bin': tokenizerBytes() });
+  await page.waitForFunction(() => /grow beyond what float32 can hold/.test(document.querySelector('.settings .problem').textContent));
+  await page.waitForTimeout(50);
+  assert.equal(await page.locator('.word').count(), 12);
   await closed(page);
 });
 

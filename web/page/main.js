@@ -183,6 +183,7 @@ text.value = store.get().text;
 function typed(value) {
   const { tokens, dropped } = tokenize(value);
   const model = isModel(store.get().source);
+  session.abandon();
   // Nothing to attend to: the last sentence stays, with the reason beside the field.
   if (tokens.length === 0 && !model) {
     store.set({ text: value, textProblem: t.emptyText });
@@ -213,7 +214,7 @@ function wrote({ ids, text: written, ...how }) {
 /** Other settings as a whole: a preset, a step of the lesson, a link, a file. */
 function apply(settings) {
   panels.decode.stop();
-  session.stop();
+  session.abandon();
   const { tokens, dropped } = tokenize(settings.text);
   store.set({ ids: null, example: exampleOf(settings), wrote: null, writing: null, prediction: null, ...settings, tokens, dropped, other: null, gradient: null, hover: null, notice: null, textProblem: null, problem: null, decodeStep: settings.panel === 'decode' ? settings.query : undefined });
   if (document.activeElement !== text) text.value = settings.text;

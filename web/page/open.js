@@ -12,6 +12,8 @@ export class OpenDialog {
   #opened;
   #settings;
   #model;
+  /** Whether nothing of a model has come since the dialog was opened. */
+  #isFirst = true;
   #body = h('div', { class: 'open-body' });
   #intro = h('div', { class: 'open-body' }, h('p', {}, t.files.intro),
     h('p', { class: 'hint' }, t.files.pythonLabel), h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.files.python)));
@@ -51,6 +53,7 @@ export class OpenDialog {
 
   show() {
     if (this.dialog.open) return;
+    this.#isFirst = true;
     this.#problem.textContent = '';
     this.#status.textContent = '';
     this.#body.replaceChildren();
@@ -101,7 +104,10 @@ export class OpenDialog {
   async #takeModel(chosen) {
     try {
       if (!chosen.every(isModelFile)) throw new Error(t.trained.file.mixed);
-      const found = await offerModel(chosen, this.#request, ({ done }) => { this.#status.textContent = t.trained.file.loading(done); });
+      const found = await offerModel(chosen, {
+        request: this.#request, onProgress: ({ done }) => { this.#status.textContent = t.trained.file.loading(done); }, isFirst: this.#isFirst,
+      });
+      this.#isFirst = false;
       this.#status.textContent = found?.missing ? t.trained.file.missing[found.missing](found.name) : '';
       if (!found?.opened) return;
       this.#model(found.opened);

@@ -25,6 +25,7 @@ export class ModelSession {
   #engine;
   #pending;
   #seed = 0;
+  #writing = null;
   /** Whether the head that carries the first example is to come on the stage once it is known. */
   #wantsHead = false;
   #announce;
@@ -88,19 +89,32 @@ export class ModelSession {
   /** Lets the model write `count` tokens behind the text. written({ text, ids, ... }) */
   async write(job, { count, temperature, seed }, written) {
     const set = this.#store.set;
+    const mine = {};
+    this.#writing = mine;
+    const still = () => this.#writing === mine;
     set({ writing: { done: 0, total: count }, wrote: null, problem: null });
     try {
       const answer = await this.#pending(this.#engine.request('write', {
         type: 'model', ask: 'write', job, maxTokens: count, temperature, topP: 1, seed,
-      }, { onProgress: (now) => set({ writing: now }) }));
-      if (answer) written(answer);
+      }, { onProgress: (now) => { if (still()) set({ writing: now }); } }));
+      if (answer && still()) written(answer);
+    } catch (error) {
+      if (still()) throw error;
     } finally {
-      set({ writing: null });
+      if (still()) set({ writing: null });
     }
   }
 
   stop() {
     this.#engine.cancel('write');
+  }
+
+  /** What is being written belongs to a text that is no longer there. */
+  abandon() {
+    if (!this.#store.get().writing) return;
+    this.#writing = null;
+    this.stop();
+    this.#store.set({ writing: null });
   }
 }
 

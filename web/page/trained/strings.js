@@ -55,6 +55,9 @@ export const words = {
     `The model does not know ${list(unknown.slice(0, 4).map(quoted))}${unknown.length > 4 ? ` and ${plural(unknown.length - 4, 'other word', 'other words')}` : ''}.${suggestions.length > 0 ? ` Instead of ${quoted(unknown[0])} it knows ${list(suggestions.map(quoted))}.` : ' All its words are listed under “Its words”.'} The last good picture stays.`,
   dropped: (most, dropped) => `The first ${plural(most, 'token', 'tokens')} are shown; ${plural(dropped, 'more is', 'more are')} beyond what the model or the picture can hold.`,
 
+  full: (tokens, seqLen) => `The text has ${tokens.toLocaleString('en')} tokens and the model can see ${seqLen.toLocaleString('en')}: there is no room to write on.`,
+  infinite: 'the numbers of this model grow beyond what float32 can hold.',
+
   expects: (word) => ['After ', word, ' the model expects'],
   needs: ({ right, wrong, source, skill }) => `Needed here: ${quoted(right)}${wrong.length > 0 && wrong.length <= 3 ? `, not ${list(wrong.map(quoted)).replace(' and ', ' or ')}` : ''}. What decides it is ${skills[skill].source}, ${quoted(source)}.`,
   /** The right word's share among the words that the skill chooses from. */
@@ -99,6 +102,7 @@ export const words = {
 
   file: {
     missing: { tokenizer: (name) => `${name} was read. It needs its tokenizer, too: drop or choose that file (such as tokenizer.bin).`, checkpoint: (name) => `${name} is a tokenizer. Drop or choose its checkpoint, too (such as stories15M.bin).` },
+    mismatch: (name, has, checkpoint, wants) => `${name} has ${plural(has, 'token', 'tokens')}, but ${checkpoint} was trained on ${wants.toLocaleString('en')}: they do not belong together.`,
     mixed: 'Open a model (its checkpoint and its tokenizer, both .bin) apart from other files.',
     tooLarge: (name, bytes, most) => `${name} would take ${(bytes / 2 ** 20).toLocaleString('en', { maximumFractionDigits: 0 })} MB of memory as float32; this page takes models up to ${(most / 2 ** 20).toLocaleString('en')} MB. Nothing was read.`,
     loading: (share) => `Loading the model: ${percent(share)}`,

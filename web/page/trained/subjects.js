@@ -10,6 +10,7 @@ import { MAX_TOKENS } from '../tokens.js';
 import * as language from './language.js';
 import { isMarked, MAX_KEPT } from './limits.js';
 import { shipped } from './shipped.js';
+import { words as t } from './strings.js';
 
 /** Multiply-adds of a part of a pass, between two looks at the event loop: some hundredths of a second. */
 const PART = 2 ** 28;
@@ -42,7 +43,7 @@ function ownModel(attn) {
   return own;
 }
 
-/** A checkpoint and its tokenizer, or what has come of them so far. */
+/** A checkpoint and its tokenizer, { llama, tokenizer, id }; and what has come of the next so far. */
 let opened = null;
 let offered = {};
 
@@ -59,16 +60,16 @@ function tokenLabel(tokenizer, id) {
 async function subjectOf(attn, { kind, untrained, silenced }) {
   if (kind === 'checkpoint') {
     if (!opened) throw new Error('no model is open any more.');
-    const { llama, id } = opened;
-    const { tokenizer } = llama;
+    const { llama, tokenizer, id } = opened;
     return {
       llama, reference: silenced.length > 0 ? llama : null, key: `checkpoint ${id}`,
       encode: (text) => tokenizer.encode(text), decode: (ids) => tokenizer.decode(ids), label: (token) => tokenLabel(tokenizer, token),
+      stream: (before) => tokenizer.stream(before), stop: [BOS, EOS],
     };
   }
   const { after, before } = await ownModel(attn);
   return {
-    ...language, llama: untrained ? await before() : after, reference: untrained || silenced.length > 0 ? after : null, key: 'own',
+    ...language, stop: [], llama: untrained ? await before() : after, reference: untrained || silenced.length > 0 ? after : null, key: 'own',
   };
 }
 
@@ -76,6 +77,12 @@ async function subjectOf(attn, { kind, untrained, silenced }) {
 function mostTokens({ numLayers, numHeads, numKvHeads, headDim, vocabSize, seqLen }) {
   const each = Math.max(numLayers * (numHeads + 2 * numKvHeads) * headDim, vocabSize);
   return Math.max(1, Math.min(seqLen, MAX_TOKENS, Math.floor(MAX_KEPT / each)));
+}
+
+/** Weights that are all finite may still lead beyond float32. */
+function allFinite(numbers) {
+  for (const x of numbers) if (!Number.isFinite(x)) return false;
+  return true;
 }
 
 function pairs(silenced, { numLayers, numHeads }) {
@@ -132,6 +139,7 @@ export async function attend(attn, job, breathe, channel) {
   const key = `${subject.key} ${ids}`;
   const isMain = channel === 'main';
   if (isMain && reference && lastReference.key !== key) lastReference = { key, logits: (await pass(reference, ids, { silenced: [], wanted: false }, breathe)).logits };
+  if (!allFinite(logits)) throw new RangeError(t.infinite);
   const tokens = ids.map(subject.label);
   const [, heads, n] = q.shape;
   // A model's own settings: only it can change them.
@@ -191,7 +199,7 @@ export async function write(attn, { job, maxTokens, temperature, topP, seed }, {
   const { llama } = subject;
   const prompt = job.ids ?? subject.encode(job.text);
   const { seqLen } = llama.config;
-  if (prompt.length >= seqLen) throw new language.TextProblem(`The text has ${prompt.length} tokens and the model can see ${seqLen}: there is no room to write on.`);
+  if (prompt.length >= seqLen) throw new language.TextProblem(t.full(prompt.length, seqLen));
   const stop = new AbortController();
   const check = () => { if (isCancelled()) stop.abort(); };
   const ids = [...prompt];
@@ -210,14 +218,15 @@ export async function write(attn, { job, maxTokens, temperature, topP, seed }, {
   const rate = () => (last > first ? (1000 * (ids.length - prompt.length - 1)) / (last - first) : null);
   try {
     const options = {
-      maxTokens: limit, temperature, topP, seed, silenced: pairs(job.silenced, llama.config), signal: stop.signal,
+      maxTokens: limit, temperature, topP, seed, stop: subject.stop, silenced: pairs(job.silenced, llama.config), signal: stop.signal,
       onProgress: () => { report(); check(); },
     };
-    for await (const { token, text: more } of llama.generate(prompt, options)) {
+    const stream = subject.stream?.(prompt.at(-1));
+    for await (const { token } of llama.generate(prompt, options)) {
       ids.push(token);
       last = performance.now();
       if (first === 0) first = last;
-      text = more === null ? subject.decode(ids) : text + more;
+      text = stream ? text + stream.push(token) : subject.decode(ids);
       report(ids.length === prompt.length + limit);
       check();
     }
@@ -227,39 +236,63 @@ export async function write(attn, { job, maxTokens, temperature, topP, seed }, {
   return { ids, text, written: ids.length - prompt.length, limit, rate: rate(), stopped: stop.signal.aborted };
 }
 
-/** Files that may be a checkpoint and its tokenizer, together or one after the other. The model that is open stays until another is ready. */
-export async function offer(attn, { files }, { tell, isCancelled }) {
+/**
+ * Files that may be a checkpoint and its tokenizer, together or one after the other; isFirst forgets what was offered before.
+ * Each is read at once. The model that is open stays until another is complete.
+ */
+export async function offer(attn, { files, isFirst }, { tell, isCancelled }) {
+  if (isFirst) forget();
   for (const { name, buffer } of files) {
-    let tokenizer = null;
-    let reason = null;
-    try {
-      tokenizer = new Tokenizer(buffer);
-    } catch (error) {
-      reason = error;
-    }
+    const { tokenizer, reason } = tokenizerOf(buffer);
     if (tokenizer) offered.tokenizer = { name, tokenizer };
     else if (/tok/i.test(name) && !isMarked(new DataView(buffer))) throw named(name, reason);
-    else offered.checkpoint = { name, buffer };
+    else {
+      forget('checkpoint');
+      const llama = await loadCheckpoint(attn, name, buffer, { tell, isCancelled });
+      offered.checkpoint = { name, llama, bytes: buffer.byteLength };
+    }
   }
   const { checkpoint, tokenizer } = offered;
   if (!checkpoint || !tokenizer) return { missing: checkpoint ? 'tokenizer' : 'checkpoint', name: (checkpoint ?? tokenizer).name };
-  const stop = new AbortController();
-  try {
-    const llama = await Llama.create(attn, checkpoint.buffer, {
-      tokenizer: tokenizer.tokenizer, signal: stop.signal, onProgress: (done) => { tell({ done, total: 1 }); if (isCancelled()) stop.abort(); },
-    });
-    opened?.llama.free();
-    opened = { llama, id: (opened?.id ?? 0) + 1 };
-    lastReference = { key: '', logits: null };
-    offered = {};
-    return { opened: { id: opened.id, name: checkpoint.name, bytes: checkpoint.buffer.byteLength, config: llama.config } };
-  } catch (error) {
-    // A tokenizer that was read is good; which of the two does not fit the other cannot be known.
-    offered = /^tokenizer/.test(error.message) ? {} : { tokenizer };
-    throw named(checkpoint.name, error);
+  const { config } = checkpoint.llama;
+  if (tokenizer.tokenizer.vocabSize !== config.vocabSize) {
+    delete offered.tokenizer;
+    throw new RangeError(t.file.mismatch(tokenizer.name, tokenizer.tokenizer.vocabSize, checkpoint.name, config.vocabSize));
+  }
+  opened?.llama.free();
+  opened = { llama: checkpoint.llama, tokenizer: tokenizer.tokenizer, id: (opened?.id ?? 0) + 1 };
+  lastReference = { key: '', logits: null };
+  offered = {};
+  return { opened: { id: opened.id, name: checkpoint.name, bytes: checkpoint.bytes, config } };
+}
+
+function forget(...names) {
+  for (const name of names.length > 0 ? names : Object.keys(offered)) {
+    offered[name]?.llama?.free();
+    delete offered[name];
   }
 }
 
+function tokenizerOf(buffer) {
+  try {
+    return { tokenizer: new Tokenizer(buffer) };
+  } catch (reason) {
+    return { reason };
+  }
+}
+
+async function loadCheckpoint(attn, name, buffer, { tell, isCancelled }) {
+  const stop = new AbortController();
+  try {
+    return await Llama.create(attn, buffer, {
+      signal: stop.signal, onProgress: (done) => { tell({ done, total: 1 }); if (isCancelled()) stop.abort(); },
+    });
+  } catch (error) {
+    throw named(name, error);
+  }
+}
+
+/** An error with the name of its file before what it says. */
 function named(name, error) {
   return Object.assign(new Error(`${name}: ${error.message}`), { name: error.name, code: error.code });
 }
