@@ -139,7 +139,7 @@ test('print: controls away, pictures and tables stay', async () => {
   assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), 'rgb(255, 255, 255)');
   assert.equal(await page.locator('.settings').isVisible(), false);
   assert.equal(await page.locator('.stage .matrix-heat').isVisible(), true);
-  assert.equal(await page.locator('.terms-table').first().isVisible(), true);
+  assert.equal(await page.locator('.inspector .terms-table').first().isVisible(), true);
   await page.waitForTimeout(100);
   const hatch = await page.locator('.stage .matrix-heat').evaluate((canvas) => canvas.getContext('2d').getImageData(canvas.width - 20, 8, 1, 1).data[0]);
   assert.ok(hatch > 150, 'the picture is that of light paper');

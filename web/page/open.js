@@ -18,7 +18,7 @@ export class OpenDialog {
   #intro = h('div', { class: 'open-body' }, h('p', {}, t.files.intro),
     h('p', { class: 'hint' }, t.files.pythonLabel), h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.files.python)));
   #problem = h('p', { class: 'problem', role: 'alert' });
-  #status = h('p', { class: 'hint', role: 'status' });
+  #status = h('p', { class: 'open-status', role: 'status' });
   #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json,.bin', class: 'away', id: 'files', 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
 
   /** request(message, options) asks the worker; opened({ id, name, n, m, heads }): tensors were chosen; settings(object): the file held a saved state; model({ id, name, ... }): a model was opened. */
