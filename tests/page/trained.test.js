@@ -242,7 +242,7 @@ test('the first example is a sentence that training never saw', () => {
 test('roles in words: one head, several, none, shared', () => {
   const head = (layer, number, also = []) => ({ layer, head: number, mass: 0.9, lost: 0.5, also });
   const honest = (readers, helpers = [], watchers = []) => words.honest({ skill: 'pronoun', readers, helpers, watchers }, { accuracy: 0.97, together: { heads: [...readers, ...watchers], lost: 0.7 } }).join('');
-  assert.match(honest([head(1, 0)]), /^Pronoun: right in 97 %\. One head looks .*: 2\.1\.$/);
+  assert.match(honest([head(1, 0)]), /^Pronoun: right in 97\.0 %\. One head looks .*: 2\.1\.$/);
   assert.match(honest([head(1, 0, ['agreement'])]), /2\.1 \(which also serves agreement\)/);
   assert.match(honest([head(0, 2), head(1, 3)]), /spread over 2 heads: 1\.3 and 2\.4/);
   assert.match(honest([], [head(0, 0)]), /No head carries it alone.*Needed, but looking elsewhere: 1\.1/);

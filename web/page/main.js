@@ -118,10 +118,12 @@ const lesson = new LessonPanel({
   go: (step) => apply(lessonState(step)),
   leave: () => apply(presetSettings('heads')),
 });
+/** What an example leaves as it is. */
+const kept = ({ untrained, silenced, compare, panel }) => ({ untrained, silenced, compare, panel });
 const session = new ModelSession({ store, engine, ask, pending, announce: (words) => announcer.say(words) });
 const modelView = new ModelView({
   set: store.set,
-  example: async (skill) => apply({ ...presetSettings('trained'), untrained: store.get().untrained, silenced: store.get().silenced, ...(await pending(session.example(skill))) }),
+  example: async (skill) => apply({ ...presetSettings('trained'), ...kept(store.get()), ...(await pending(session.example(skill))) }),
   write: (options) => session.write(jobOf(store.get()), options, wrote).catch(failed),
   stop: () => session.stop(),
   compare: () => store.set({ panel: 'compare', stage: 'weights', compare: session.otherSetting(store.get()) }),

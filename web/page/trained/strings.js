@@ -5,6 +5,8 @@ import { format, percent } from '../scales.js';
 const plural = (count, one, many) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 const list = (words) => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`);
 const quoted = (word) => `“${word}”`;
+/** A share that must not be rounded up to all. */
+const exact = (share) => (share === 1 ? '100 %' : `${format(100 * share, 1)} %`);
 /** Heads are named by layer and head, both from 1. */
 const short = ({ layer, head }) => `${layer + 1}.${head + 1}`;
 
@@ -86,13 +88,14 @@ export const words = {
   untrainedNote: 'Measured after training; what is shown now is the model before it.',
   chance: 'by chance',
   table: 'The whole table', tableCaption: (uses) => `Weight on what decides, weight on what misleads; points of accuracy lost when silenced. ${uses} uses of each skill, in sentences kept from the training.`,
+  exact,
   right: 'right', misled: 'right where something misleads',
   honest({ skill, readers, helpers, watchers }, { accuracy, together }) {
     const name = skills[skill].name;
     const own = (head) => `${short(head)}${head.also.length > 0 ? ` (which also serves ${list(head.also.map((other) => skills[other].name.toLowerCase()))})` : ''}`;
     const carried = readers.length === 0 ? `No head carries it alone${helpers.length > 0 ? ': none of those that it needs looks at what decides' : ': silencing any one of them costs little'}`
       : readers.length === 1 ? `One head looks at what decides, and is missed when it is silent: ${own(readers[0])}` : `It is spread over ${readers.length} heads: ${list(readers.map(own))}`;
-    return [name, `: right in ${percent(accuracy)}. ${carried}.${helpers.length > 0 ? ` ${helpers.length === 1 ? 'Needed, but looking elsewhere' : 'Also needed, but looking elsewhere'}: ${list(helpers.map(own))}.` : ''}${watchers.length > 0 ? ` Looking there, but not missed: ${list(watchers.map(short))}; with all that look there silent, ${words.points(together.lost)} points are lost.` : ''}${readers.length === 0 ? skills[skill].note ?? '' : ''}`];
+    return [name, `: right in ${exact(accuracy)}. ${carried}.${helpers.length > 0 ? ` ${helpers.length === 1 ? 'Needed, but looking elsewhere' : 'Also needed, but looking elsewhere'}: ${list(helpers.map(own))}.` : ''}${watchers.length > 0 ? ` Looking there, but not missed: ${list(watchers.map(short))}; with all that look there silent, ${words.points(together.lost)} points are lost.` : ''}${readers.length === 0 ? skills[skill].note ?? '' : ''}`];
   },
   limits: 'Weight is not use, which is why the damage stands beside it. Silencing one head misses what two can do for each other. The sentences are a toy: heads of large models mostly share their roles.',
   size: ({ numLayers, numHeads, dim, vocabSize }, bytes) => `${plural(numLayers, 'layer', 'layers')} of ${plural(numHeads, 'head', 'heads')}, ${dim} numbers a word, ${vocabSize.toLocaleString('en')} words, ${Math.round(bytes / 1000).toLocaleString('en')} kB.`,

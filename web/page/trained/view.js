@@ -220,14 +220,13 @@ export class ModelView {
         return h('li', {}, h('b', {}, name), rest);
       })),
       h('p', { class: 'hint' }, t.limits),
-      h('details', {}, h('summary', {}, t.table),
+      h('details', {}, h('summary', {}, t.table), h('p', { class: 'hint' }, t.tableCaption(skills[0].uses)),
         h('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': t.table }, h('table', { class: 'terms-table' },
-          h('caption', {}, t.tableCaption(skills[0].uses)),
           h('thead', {}, h('tr', {}, [t.head, ...skills.map(({ skill }) => t.skills[skill].name)].map((name) => h('th', { scope: 'col' }, name)))),
           h('tbody', {}, skills[0].heads.map((head, at) => row(t.shortName(head), skills.map(({ heads }) => points(heads[at]))))),
           h('tfoot', {}, row(t.chance, skills.map(({ chance, chanceDistractors }) => `${percent(chance)}, ${percent(chanceDistractors)}`)),
-            row(t.right, skills.map(({ accuracy }) => percent(accuracy))),
-            row(t.misled, skills.map(({ accuracyMisled }) => (accuracyMisled === null ? '' : percent(accuracyMisled)))))))),
+            row(t.right, skills.map(({ accuracy }) => t.exact(accuracy))),
+            row(t.misled, skills.map(({ accuracyMisled }) => (accuracyMisled === null ? '' : t.exact(accuracyMisled)))))))),
       h('details', {}, h('summary', {}, t.vocabulary), h('p', { class: 'model-words' }, words.join(' '))),
       h('p', { class: 'hint' }, t.trained(training)));
   }
