@@ -10,12 +10,12 @@ import { startServer } from '../../tools/serve.mjs';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const golden = readdirSync(`${ROOT}/tests/golden/torch`).filter((name) => name.endsWith('.json'));
 
-const own = (...names) => names.map((name) => `/tests/browsers/in-page/${name}.test.js`);
+const own = (...names) => names.map((name) => `/tests/browsers/in-page/${name}.js`);
 const ofNode = (...names) => names.map((name) => `/tests/js/${name}.test.js`);
 // The builds without threads do not know whether the page is isolated: there, what depends on it is enough.
 const FILES = {
-  true: [...own('variants', 'worker', 'golden'), ...ofNode('textbook', 'core', 'errors', 'sdpa', 'cache', 'operators', 'layers', 'backward', 'scores', 'async', 'memory')],
-  false: [...own('variants', 'worker', 'golden'), ...ofNode('textbook', 'core', 'async')],
+  true: [...own('builds', 'in-worker', 'golden'), ...ofNode('textbook', 'core', 'errors', 'sdpa', 'cache', 'operators', 'layers', 'backward', 'scores', 'async', 'memory')],
+  false: [...own('builds', 'in-worker', 'golden'), ...ofNode('textbook', 'core', 'async')],
 };
 // Pages cannot have the garbage collected, so that what is left can be measured.
 const LEFT_OUT = ['a thousand engines that come and go leave nothing behind', '... nor do engines with threads'];
@@ -51,12 +51,12 @@ export function moduleTests({ title, program, launch, settings }, skip) {
           const url = `${server.url}tests/browsers/in-page/index.html`;
           try {
             const tab = await browser.open({ url, width: 800, height: 600 });
-            const where = isolation ? 'isolated' : 'not isolated';
+            const where = `${title}${setting}, ${isolation ? 'isolated' : 'not isolated'}`;
             await t.test(`${where}: what it has`, async () => {
               const { isolated, has, taken } = await tab.run(survey);
               assert.equal(isolated, isolation);
               const features = Object.keys(has);
-              console.log(`${title} ${browser.version}${setting}, ${where}: has ${list(features.filter((name) => has[name]))}, lacks ${list(features.filter((name) => !has[name]))}; takes ${taken[0]}, or ${taken[1]} where it may use all threads`);
+              console.log(`${where}, version ${browser.version}: has ${list(features.filter((name) => has[name]))}, lacks ${list(features.filter((name) => !has[name]))}; takes ${taken[0]}, or ${taken[1]} where it may use all threads`);
               assert.ok(has.simd);
               if (env.JSC_useSharedArrayBuffer) assert.ok(has.relaxed && has.threads);
             });

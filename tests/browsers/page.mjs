@@ -258,7 +258,7 @@ export function pageTests({ title, program, launch }, skip) {
         const server = await startServer({ port: 0, isolation });
         try {
           for (const [name, path] of Object.entries(PATHS).slice(0, isolation ? undefined : 1))
-            await t.test(`${isolation ? 'isolated' : 'not isolated'}: ${name}`, async () => {
+            await t.test(`${title}, ${isolation ? 'isolated' : 'not isolated'}: ${name}`, async () => {
               const tab = await browser.open({ url: server.url, width: 1440, height: 900 });
               try {
                 const page = { ...pageOf(tab), url: server.url };

@@ -2,17 +2,15 @@
 
 import { spawn } from 'node:child_process';
 
-/** start(command, args, env) -> { said(pattern), onLine, stop() }; said() waits for what it prints on either stream. */
+/** start(command, args, env) -> { said(pattern), stop() }; said() waits for what it prints on either stream. */
 export function start(command, args, env = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } });
-  const program = { onLine: () => {} };
+  const program = {};
   let text = '';
   const waiting = new Set();
   const heard = (chunk) => {
     text += chunk;
     for (const check of waiting) check();
-    const lines = chunk.split('\n');
-    lines.forEach((line) => line && program.onLine(line));
   };
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', heard);
   const ended = new Promise((resolve) => { child.on('close', resolve).on('error', resolve); });

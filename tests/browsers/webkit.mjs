@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { clickAt, pressed } from './keys.mjs';
+import { listenTo } from './listening.mjs';
 import { start } from './program.mjs';
 
 async function freePort() {
@@ -26,7 +27,9 @@ const caller = (port) => async (method, address, body) => {
 export async function launchWebKit(executable, env) {
   const home = await mkdtemp(path.join(tmpdir(), 'spotlight-webkit-'));
   const programs = [];
+  const sites = new Set();
   const stop = async () => {
+    for (const site of sites) await site.close();
     for (const program of programs.reverse()) await program.stop();
     await rm(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   };
@@ -52,20 +55,19 @@ export async function launchWebKit(executable, env) {
       }
     }
     return {
-      version: undefined,
+      version: undefined, // known from the first tab on
       async open({ url, width, height }) {
-        const { sessionId, capabilities } = await call('POST', '/session', { capabilities: { alwaysMatch: {
-          'webkitgtk:browserOptions': {
-            binary: '/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser',
-            args: ['--automation', '--enable-write-console-messages-to-stdout=true'],
-          },
-        } } });
+        const { sessionId, capabilities } = await call('POST', '/session', { capabilities: {} });
         this.version = capabilities.browserVersion;
         const session = `/session/${sessionId}`;
         await call('POST', `${session}/timeouts`, { script: 600_000, pageLoad: 60_000 });
         const act = (actions) => call('POST', `${session}/actions`, { actions });
+        const complaints = [];
+        const { origin } = new URL(url);
+        const site = await listenTo(origin, (text) => complaints.push(text));
+        sites.add(site);
         const tab = {
-          complaints: [],
+          complaints,
           async run(fn, ...args) {
             const { value, error } = JSON.parse(await call('POST', `${session}/execute/async`, {
               script: `const [args, done] = arguments;
@@ -86,15 +88,15 @@ export async function launchWebKit(executable, env) {
               await call('POST', `${session}/window/rect`, { width: outer + toWidth - have, height: tall + toHeight - high });
             }
           },
-          go: (address) => call('POST', `${session}/url`, { url: address }),
+          go: (address) => call('POST', `${session}/url`, { url: address.replace(origin, site.origin) }),
           clickAt: (x, y) => act(clickAt(x, y)),
           press: (...keys) => act(pressed(keys)),
           screenshot: async () => Buffer.from(await call('GET', `${session}/screenshot`), 'base64'),
-          close: () => call('DELETE', session),
-        };
-        driver.onLine = (line) => {
-          const [, level, text] = /^CONSOLE \S+ (ERROR|WARN) (.*)/.exec(line) ?? [];
-          if (level) tab.complaints.push(text);
+          async close() {
+            await call('DELETE', session);
+            sites.delete(site);
+            await site.close();
+          },
         };
         await tab.resize(width, height);
         await tab.go(url);

@@ -1,4 +1,4 @@
-// tests/js/each_variant.js with the variants that this browser and page can have; variants.test.js sees to it that none is missing.
+// tests/js/each_variant.js with the variants that this browser and page can have; builds.js sees to it that none is missing.
 
 import { UNTHREADED as ALL_UNTHREADED, VARIANTS as ALL, eachOf } from '../../js/each_variant.js';
 import * as probes from '../../../web/lib/probes.js';
