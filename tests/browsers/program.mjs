@@ -1,10 +1,10 @@
-// A program that is started, listened to, and ended with everything that it has started.
+// A program that is started, listened to, and ended. It is in this process's group, so that whoever ends that ends it, too.
 
 import { spawn } from 'node:child_process';
 
 /** start(command, args, env) -> { said(pattern), stop() }; said() waits for what it prints on either stream. */
 export function start(command, args, env = {}) {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } });
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   const program = {};
   let text = '';
   const waiting = new Set();
@@ -13,16 +13,13 @@ export function start(command, args, env = {}) {
     for (const check of waiting) check();
   };
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', heard);
-  const ended = new Promise((resolve) => { child.on('close', resolve).on('error', resolve); });
-  const end = (signal) => {
-    try {
-      process.kill(-child.pid, signal);
-    } catch {
-      // it has ended by itself
-    }
+  const ended = new Promise((resolve) => { child.on('exit', resolve).on('error', resolve); });
+  const last = () => child.kill('SIGKILL');
+  const interrupted = () => {
+    last();
+    process.exit(143);
   };
-  const last = () => end('SIGKILL');
-  process.on('exit', last);
+  process.on('exit', last).on('SIGTERM', interrupted);
   program.said = (pattern) => new Promise((resolve, reject) => {
     const settle = (act, value) => {
       clearTimeout(timer);
@@ -36,12 +33,11 @@ export function start(command, args, env = {}) {
     check();
   });
   program.stop = async () => {
-    end('SIGTERM');
+    child.kill('SIGTERM');
     const kill = setTimeout(last, 5000);
     await ended;
     clearTimeout(kill);
-    last(); // what it has left behind
-    process.off('exit', last);
+    process.off('exit', last).off('SIGTERM', interrupted);
   };
   return program;
 }
