@@ -107,7 +107,7 @@ async function nodeTest(folder) {
   const { status, output } = await run(process.execPath, [
     ...nodeFlags,
     '--test',
-    '--test-timeout=300000',
+    '--test-timeout=600000',
     '--test-concurrency=2',
     '--test-reporter=./tests/reporter.mjs',
     `--test-reporter-destination=${file}`,
