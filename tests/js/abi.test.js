@@ -8,7 +8,9 @@ import * as abi from '../../web/lib/abi.js';
 import { VARIANTS } from './each_variant.js';
 
 const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
-const source = read('src/wasm/exports.c').replace(/^#define(.*\\\n)*.*$/gm, '');
+// DATA_FIELD and DATA_SIZE speak of two structs.
+const source = read('src/wasm/exports.c').replace(/^#define(.*\\\n)*.*$/gm, '')
+  .replace(/^DATA_(\w+)\((\w+),(.*)$/gm, '$1($2_f32_data,$3\n$1($2_f64_data,$3');
 
 // By their names: SDPA_DESC is attn_sdpa_desc, SDPA_DATA both attn_sdpa_f32_data and attn_sdpa_f64_data.
 const STRUCTS = Object.fromEntries(Object.entries(abi).filter(([, value]) => value.fields).flatMap(([name, struct]) =>
