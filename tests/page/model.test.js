@@ -80,3 +80,9 @@ test('tokens: words and marks, any script, nothing lost and nothing invented', (
   assert.equal(long.tokens.length, MAX_TOKENS);
   assert.equal(long.dropped, 3);
 });
+
+test('what nobody sees is no word: zero-width spaces, changes of direction, lone joiners', () => {
+  assert.deepEqual(tokenize('a\u200B \u202Eb\u202C \u2066 \uFE0F \u200D c').tokens, ['a', 'b', 'c']);
+  assert.deepEqual(tokenize('\u{1F469}\u200D\u{1F469} n\u00ADo').tokens, ['\u{1F469}\u200D\u{1F469}', 'no']);
+  assert.deepEqual(tokenize('\u200B\u2060').tokens, []);
+});
