@@ -14,7 +14,7 @@ const own = (...names) => names.map((name) => `/tests/browsers/in-page/${name}.j
 const ofNode = (...names) => names.map((name) => `/tests/js/${name}.test.js`);
 // The builds without threads do not know whether the page is isolated: there, what depends on it is enough.
 const FILES = {
-  true: [...own('builds', 'in-worker', 'golden'), ...ofNode('textbook', 'core', 'errors', 'sdpa', 'cache', 'operators', 'layers', 'backward', 'scores', 'async', 'memory')],
+  true: [...own('builds', 'in-worker', 'golden'), ...ofNode('textbook', 'core', 'errors', 'sdpa', 'cache', 'operators', 'layers', 'backward', 'scores', 'async', 'memory', 'bridge')],
   false: [...own('builds', 'in-worker', 'golden'), ...ofNode('textbook', 'core', 'async')],
 };
 // Pages cannot have the garbage collected, so that what is left can be measured.

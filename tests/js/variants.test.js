@@ -80,6 +80,20 @@ test('without shared memory there is one thread, and more are refused with what 
   assert.match(out[2], /^unsupported variant 'simd-threads' .*Cross-Origin-Opener-Policy/);
 });
 
+test('no room for the memory through which others copy: an engine with threads does without', () => {
+  assert.equal(inNode(`
+    const { Memory } = WebAssembly;
+    let refused = 0;
+    WebAssembly.Memory = function (options) {
+      if (options.shared) return new Memory(options);
+      refused++;
+      throw new RangeError('no memory');
+    };
+    const attn = await Attention.create({ threads: 2 });
+    const x = { data: new Float32Array(8 * 200 * 64).fill(2), shape: [8, 200, 64] };
+    console.log(refused, attn.threads, attn.sdpa(x, x, x).output.data.every((y) => y === 2));`), '1 2 true');
+});
+
 test('Node ends although an engine lives, with threads, too', () => {
   assert.equal(inNode(`const attn = await Attention.create(); console.log(attn.threads);`), '1');
   assert.equal(inNode(`

@@ -109,12 +109,11 @@ export class KvCache {
     this.#lengths = this.#lengths.map((length, b) => {
       const kept = length + added[b] > this.room ? this.window : length;
       for (const [source, pointer, dim] of parts) {
-        const memory = this.#view(pointer, dim);
         for (let h = 0; h < this.numKvHeads; h++) {
           const start = this.#row(b, h, 0, dim);
-          if (kept < length) memory.copyWithin(start, start + (length - kept) * dim, start + length * dim);
+          if (kept < length) this.#view(pointer, dim).copyWithin(start, start + (length - kept) * dim, start + length * dim);
           const from = (b * this.numKvHeads + h) * rows * dim;
-          memory.set(source.slice(from, from + added[b] * dim), start + kept * dim);
+          this.#heap.set('f32', pointer + 4 * (start + kept * dim), source.subarray(from, from + added[b] * dim));
         }
       }
       return kept + added[b];

@@ -83,6 +83,14 @@ export class Heap {
     return new VIEWS[type](this.module.memory.buffer, pointer, length);
   }
 
+  // set(type, pointer, elements): what a view there would do by its set(). Whatever copies into memory calls this.
+  set(type, pointer, elements) {
+    const { bridge } = this.module;
+    // Memory that is shared may be this memory, and then pieces might overlap.
+    if (bridge && elements.buffer instanceof ArrayBuffer) bridge(VIEWS[type], pointer, elements);
+    else this.view(type, pointer, elements.length).set(elements);
+  }
+
   copy(type, pointer, length) {
     const view = this.view(type, pointer, length);
     try {
@@ -183,8 +191,7 @@ class Scope {
   }
 
   fill() {
-    for (const [argument, { pointer, type }] of this.#inputs)
-      this.#heap.view(type, pointer, count(argument.shape)).set(argument.read());
+    for (const [argument, { pointer, type }] of this.#inputs) this.#heap.set(type, pointer, argument.read());
   }
 
   end() {

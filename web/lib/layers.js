@@ -98,7 +98,7 @@ export class MultiHeadAttention {
       if (o.state !== null) this.loadStateDict(o.state);
       else
         for (const name in all) {
-          const view = this.#view('f32', this.#f32, name);
+          const view = this.#view(name);
           for (let i = 0; i < view.length; i++) view[i] = all[name].draw(random);
         }
     } catch (error) {
@@ -117,9 +117,12 @@ export class MultiHeadAttention {
     return heap;
   }
 
-  #view(type, base, name) {
-    const { shape, start } = this.#parameters.all[name];
-    return this.#heap.view(type, base + start * (type === 'f64' ? 8 : 4), count(shape));
+  #place(type, base, name) {
+    return base + this.#parameters.all[name].start * (type === 'f64' ? 8 : 4);
+  }
+
+  #view(name) {
+    return this.#heap.view('f32', this.#place('f32', this.#f32, name), count(this.#parameters.all[name].shape));
   }
 
   // The parameters in float64, made where they are wanted first.
@@ -127,7 +130,7 @@ export class MultiHeadAttention {
     if (!this.#f64) {
       this.#f64 = this.#heap.alloc(bytesOf([this.#parameters.length], 'f64', 'embedDim'));
       for (const name in this.#parameters.all)
-        this.#view('f64', this.#f64, name).set(this.#exact?.[name] ?? this.#view('f32', this.#f32, name));
+        this.#heap.set('f64', this.#place('f64', this.#f64, name), this.#exact?.[name] ?? this.#view(name));
     }
     return this.#f64;
   }
@@ -143,7 +146,7 @@ export class MultiHeadAttention {
   stateDict() {
     this.#living();
     return Object.fromEntries(Object.entries(this.#parameters.all).map(([name, { shape }]) =>
-      [name, new Tensor((this.#exact?.[name] ?? this.#view('f32', this.#f32, name)).slice(), [...shape])]));
+      [name, new Tensor((this.#exact?.[name] ?? this.#view(name)).slice(), [...shape])]));
   }
 
   loadStateDict(state) {
@@ -162,7 +165,7 @@ export class MultiHeadAttention {
     this.#living(); // still: what was read above may have been a getter
     const exact = given.some(([, { type }]) => type === 'f64')
       ? Object.fromEntries(given.map(([name, tensor]) => [name, Float64Array.from(tensor.read())])) : null;
-    for (const [name, tensor] of given) this.#view('f32', this.#f32, name).set(tensor.read());
+    for (const [name, tensor] of given) heap.set('f32', this.#place('f32', this.#f32, name), tensor.read());
     this.#exact = exact;
     this.#graph = null;
     heap.free(this.#f64);

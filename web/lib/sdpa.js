@@ -205,7 +205,7 @@ function runStreamed(heap, scope, name, desc, data, { tensors, stacks, bytes, po
   for (let stack = 0; stack < stacks; stack++) {
     tensors.forEach((tensor, i) => {
       const elements = bytes[i] / 4;
-      heap.view('f32', pointers[i], elements).set(tensor.read().subarray(stack * elements, (stack + 1) * elements));
+      heap.set('f32', pointers[i], tensor.read().subarray(stack * elements, (stack + 1) * elements));
     });
     heap.write(exec, EXEC, { first_task: stack * num_tasks, num_tasks });
     heap.call(name, desc, data, exec);

@@ -136,7 +136,7 @@ function floatsOf(heap, halves) {
   return heap.scope((scope) => {
     const floats = scope.takeTensor([length], 'f32', 'float16 data');
     const bits = floats + 2 * length;
-    heap.view('u16', bits, length).set(halves);
+    heap.set('u16', bits, halves);
     heap.call('attn_f16_to_f32', length, bits, floats);
     return heap.copy('f32', floats, length);
   });

@@ -55,9 +55,10 @@ export class EngineTensor {
 
   set(values) {
     const { shape, read } = argument(this.#heap, values, 'values');
-    const data = this.data;
-    if (count(shape) !== data.length) throw wrongSize('values', `${data.length} elements`, count(shape));
-    data.set(read());
+    const pointer = this[LOCATE](this.#heap, 'data');
+    const length = count(this.shape);
+    if (count(shape) !== length) throw wrongSize('values', `${length} elements`, count(shape));
+    this.#heap.set('f32', pointer, read());
     return this;
   }
 

@@ -1,5 +1,6 @@
 // Which build runs, and loading it.
 
+import { bridgeTo } from './bridge.js';
 import * as probes from './probes.js';
 import { AttentionError, choice, integer, wrongKind } from './status.js';
 
@@ -128,16 +129,17 @@ async function startWorkers(count, module, memory, { wasm_thread_stack }) {
   return workers;
 }
 
-// instantiate(module, threads, isShared) -> { exports, memory, workers }
+// instantiate(module, threads, isShared) -> { exports, memory, workers, bridge }; bridge: the faster way in, or null
 async function instantiate(module, threads, isShared) {
   if (!isShared) {
     const { exports } = await WebAssembly.instantiate(module);
-    return { exports, memory: exports.memory, workers: [] };
+    return { exports, memory: exports.memory, workers: [], bridge: null };
   }
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 65535, shared: true });
   const sleeps = maySleep();
   const { exports } = await WebAssembly.instantiate(module, { env: { memory, may_sleep: () => sleeps } });
-  return { exports, memory, workers: await startWorkers(threads - 1, module, memory, exports) };
+  const bridge = await bridgeTo(memory);
+  return { exports, memory, workers: await startWorkers(threads - 1, module, memory, exports), bridge };
 }
 
 // load({ variant, threads, wasmUrl }) -> { name, threads, module }

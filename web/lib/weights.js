@@ -62,7 +62,7 @@ export function headStatistics(heap, weights, options) {
     const matrix = scope.takeTensor([area], 'f64', 'weights');
     const statistics = scope.take(HEAD_STATISTICS.size);
     for (let h = 0; h < heads; h++) {
-      heap.view('f64', matrix, area).set(part(tensor, h, area));
+      heap.set('f64', matrix, part(tensor, h, area));
       heap.call('attn_head_statistics_f64', seqLenQ, seqLenKv, align ? seqLenKv - seqLenQ : 0, matrix, statistics);
       const values = heap.view('f64', statistics, names.length);
       names.forEach((name, i) => { result[name].data[h] = values[i]; });
@@ -99,7 +99,7 @@ export function rollout(heap, weightsPerLayer, options) {
     for (let b = 0; b < data.length / area; b++) {
       layers.forEach((layer, i) => {
         const size = layer.shape.at(-3) * area;
-        heap.view('f64', matrix, size).set(part(layer, b, size));
+        heap.set('f64', matrix, part(layer, b, size));
         heap.call('attn_rollout_f64', layer.shape.at(-3), seq, matrix, o.residual, fusion, i ? previous : 0, current);
         [current, previous] = [previous, current];
       });

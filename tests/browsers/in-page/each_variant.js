@@ -3,7 +3,7 @@
 import { UNTHREADED as ALL_UNTHREADED, VARIANTS as ALL, eachOf } from '../../js/each_variant.js';
 import * as probes from '../../../web/lib/probes.js';
 
-export { engineOf, random, tensor, works } from '../../js/each_variant.js';
+export { eachOf, engineOf, random, tensor, works } from '../../js/each_variant.js';
 
 const { passedBefore } = globalThis; // variants that need not run again
 const can = (variant) =>
