@@ -60,6 +60,54 @@ test('a large file: more weights than are held at once, head by head, rows compu
   await page.context().close();
 });
 
+test('small ready-made weights after the sentence: nothing is computed from what was shown before', async () => {
+  const page = await browser.open();
+  await give(page, { 'attention.json': json({ attention: [[[0.25, 0.75], [1, 0]]] }) });
+  assert.match(await page.locator('.readout').innerText(), /query 1\s+→\s+key 1\s+weight 0\.250/);
+  await page.waitForTimeout(100);
+  for (const part of ['.problem:not(:empty)', '.inspector', '.tables', '#settings-title']) assert.equal(await page.locator(part).filter({ visible: true }).count(), 0, part);
+  await page.getByRole('button', { name: 'Open your tensors' }).click();
+  await page.setInputFiles('#files', [{ name: 'scores.json', mimeType: 'application/json', buffer: Buffer.from(json({ attention: [[0, 2]] })) }]);
+  await page.getByRole('button', { name: 'Show', exact: true }).click();
+  await page.locator('dialog .problem', { hasText: 'holds 2 at position 1: weights are shares, from 0 to 1.' }).waitFor();
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test('a link to a model with words that it does not know: the reason, and no frame without a picture', async () => {
+  const page = await browser.open({ hash: '#v=1&preset=trained&source=trained&text=qwerty' });
+  const problem = page.locator('#text-problem', { hasText: 'The model does not know “qwerty”' });
+  await problem.waitFor();
+  assert.doesNotMatch(await problem.innerText(), /last good picture/);
+  for (const part of ['.stage', '.settings', '.heads-section']) assert.equal(await page.locator(part).isVisible(), false, part);
+  await after(page, () => page.locator('#text').fill('The key is on the chair .'));
+  for (const part of ['.stage', '.settings', '.heads-section']) assert.equal(await page.locator(part).isVisible(), true, part);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test('the head of a model stays in sight beside its column, and ends with it', async () => {
+  const page = await browser.open({ hash: '#v=1&preset=trained&source=trained&text=The+key+to+the+cabinets+is+on+the+chair+.' });
+  const boxes = () => page.evaluate(() => Object.fromEntries(['stage', 'inspector'].map((name) => [name, document.querySelector(`.${name}`).getBoundingClientRect().toJSON()])));
+  await page.evaluate(() => window.scrollTo(0, 900));
+  assert.ok(Math.abs((await boxes()).stage.top - 8) <= 1, 'beside the column');
+  await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+  const { stage, inspector } = await boxes();
+  assert.ok(stage.bottom <= inspector.top, `the stage ends at ${stage.bottom}, what follows begins at ${inspector.top}`);
+  await page.context().close();
+});
+
+test('on a phone the chosen one of five tabs is in sight, and a word stays with its number', async () => {
+  const page = await browser.open({ hash: '#v=1&preset=gptbert&panel=compare&stage=difference&compare=none~1~1~4~dot', viewport: { width: 390, height: 844 } });
+  const tab = await page.getByRole('tab', { name: 'Difference' }).boundingBox();
+  assert.ok(tab.x >= 0 && tab.x + tab.width <= 390, `from ${tab.x} to ${tab.x + tab.width}`);
+  assert.equal(await page.evaluate(() => window.scrollY), 0);
+  const parts = await page.locator('#inspector-title b, .caption b').evaluateAll((words) => words.map((word) => word.querySelector('bdi').getBoundingClientRect().right - word.querySelector('sub').getBoundingClientRect().left));
+  assert.ok(parts.length >= 4);
+  for (const gap of parts) assert.ok(Math.abs(gap) < 4, `${gap}`);
+  await page.context().close();
+});
+
 test('large ready-made weights: one head at a time, no scores, no queries', async () => {
   const page = await browser.open();
   const [heads, n] = [3, 1300];
@@ -140,6 +188,9 @@ test('print: controls away, pictures and tables stay', async () => {
   assert.equal(await page.locator('.settings').isVisible(), false);
   assert.equal(await page.locator('.stage .matrix-heat').isVisible(), true);
   assert.equal(await page.locator('.inspector .terms-table').first().isVisible(), true);
+  // The canvas of the outlines is a group of its own: else what it clears is white paper over the picture.
+  assert.ok(Number(await page.locator('.stage .matrix-over').evaluate((canvas) => getComputedStyle(canvas).opacity)) < 1);
+  for (const part of ['.vector-cells i', '.hatch', '.stage .matrix-heat']) assert.equal(await page.locator(part).first().evaluate((element) => getComputedStyle(element).printColorAdjust), 'exact', part);
   await page.waitForTimeout(100);
   const hatch = await page.locator('.stage .matrix-heat').evaluate((canvas) => canvas.getContext('2d').getImageData(canvas.width - 20, 8, 1, 1).data[0]);
   assert.ok(hatch > 150, 'the picture is that of light paper');

@@ -6,7 +6,7 @@ import { h } from './dom.js';
 import { MatrixView } from './matrix.js';
 import { HEAD_SIZES, headKinds } from './model.js';
 import { headTitle } from './names.js';
-import { cellNumbers, cellOf, hiddenOf, panesOf } from './slices.js';
+import { cellNumbers, cellOf, hiddenOf, hidesAny, panesOf } from './slices.js';
 import { within } from './stage.js';
 import { scoreKinds } from './state.js';
 import { t } from './strings.js';
@@ -83,7 +83,7 @@ export class ComparePanel {
     for (const [name, matrix] of Object.entries({ first: this.#panes.first, second: this.#panes.second, difference: this.#panes.difference })) {
       const { tokens, keyTokens } = name === 'second' ? other : result;
       this.#titles[name].textContent = words[name];
-      this.#bars[name].update(matrix.scale, true);
+      this.#bars[name].update(matrix.scale, hidesAny(matrix));
       this.#views[name].update({
         ...matrix, rowTokens: tokens.slice(0, matrix.rows), colTokens: keyTokens.slice(0, matrix.cols),
         numbers: name === 'difference' ? cellNumbers.signed : cellNumbers.weights,

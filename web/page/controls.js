@@ -72,11 +72,11 @@ export class MaskControl {
 export function rangeControl({ name, label, min, max, step, digits, hint, set }) {
   const output = h('output', {});
   const input = h('input', {
-    type: 'range', 'aria-label': label, min: String(min), max: String(max), step: String(step), title: hint,
+    type: 'range', 'aria-label': label, min: String(min), max: String(max), step: String(step), 'aria-describedby': hint && `${name}-hint`,
     oninput: () => set(Number(input.value)),
   });
   return {
-    element: h('label', { class: 'range', 'data-name': name }, h('span', {}, label, ' ', output), input),
+    element: h('label', { class: 'range', 'data-name': name }, h('span', {}, label, ' ', output), input, hint && h('small', { id: `${name}-hint` }, hint)),
     input,
     update(value) {
       if (Number(input.value) !== value) input.value = value;
@@ -150,6 +150,11 @@ export class Controls {
     this.#mask.element.hidden = Boolean(result?.ready) || source === 'textbook';
     this.#reset.hidden = Boolean(result?.ready);
     this.#updateLayer(source === 'file' ? state.file : null);
+  }
+
+  /** Whether nothing is left to set: ready-made weights of one layer. */
+  get empty() {
+    return this.#reset.hidden && this.#layerBox.hidden;
   }
 
   #updateLayer(file) {

@@ -29,6 +29,8 @@ export class Inspector {
     const { result, terms, columnTerms, byColumn } = state;
     for (const [mode, button] of Object.entries(this.#modes)) button.setAttribute('aria-pressed', String(byColumn) === mode);
     this.element.hidden = !result || (result.ready ?? false);
+    // The terms may still be those of what was shown before.
+    if (this.element.hidden) return;
     if (byColumn && columnTerms) this.#column(state, columnTerms);
     else if (!byColumn && terms) this.#row(state, terms);
   }
@@ -113,7 +115,7 @@ export class Inspector {
 }
 
 export function named(token, index, role) {
-  return h('b', { class: `is-${role}` }, tokenText(token ?? ''), h('sub', {}, placeAfter(token ?? '', index).trim()));
+  return h('b', { class: `nowrap is-${role}` }, tokenText(token ?? ''), h('sub', {}, placeAfter(token ?? '', index).trim()));
 }
 
 function term(words, ...content) {

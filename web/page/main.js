@@ -96,7 +96,7 @@ const controls = new Controls({
   setLayer: (index) => openDialog.layer(store.get().file, index).then(
     (file) => { if (file) store.set({ file, edits: {} }); },
     // The choice goes back to the layer that is shown.
-    (error) => store.set({ problem: t.computeFailed(error.message), file: { ...store.get().file } })),
+    (error) => store.set({ problem: withLast(t.computeFailed(error.message)), file: { ...store.get().file } })),
 });
 const inspector = new Inspector({ set: store.set, chooseCell: choose });
 const tables = new Tables({
@@ -170,7 +170,7 @@ document.body.append(
     intro,
     h('section', { class: 'heads-section', 'aria-labelledby': 'heads-title' },
       h('h2', { id: 'heads-title' }, t.headsTitle, headsLede), heads.element),
-    stage.element,
+    h('div', { class: 'stage-column' }, stage.element),
     h('section', { class: 'settings', 'aria-labelledby': 'settings-title' },
       settingsTitle, controls.element, problem, progress, modelView.measured, timing, agreement),
     inspector.element,
@@ -291,10 +291,12 @@ async function ask(channel, message, then) {
   }
 }
 
+const withLast = (message) => (store.get().result ? `${message} ${t.lastStays}` : message);
+
 /** What is wrong with the text is said beside the text. */
 function failed(error) {
-  if (error.name === 'TextProblem') store.set({ textProblem: error.message });
-  else store.set({ problem: t.computeFailed(error.message) });
+  if (error.name === 'TextProblem') store.set({ textProblem: withLast(error.message) });
+  else store.set({ problem: withLast(t.computeFailed(error.message)) });
 }
 
 /** Numbers the inputs: an answer about an older one is dropped, here or already in the worker. */
@@ -428,8 +430,10 @@ function frame(state) {
   modelView.top.hidden = !models;
   stage.element.classList.toggle('is-sticky', models);
   textHint.textContent = state.source === 'trained' ? t.trained.hint : models ? t.trained.fileHint : t.textHint;
-  headsLede.textContent = models ? t.trained.headsLede : t.headsLede;
-  settingsTitle.hidden = Boolean(state.result?.perLayer);
+  headsLede.textContent = models ? t.trained.headsLede : state.result?.heads === 1 ? '' : t.headsLede;
+  settingsTitle.hidden = Boolean(state.result?.perLayer) || controls.empty;
+  // Without a picture, and with the reason said, there is nothing to read off or to set.
+  root.classList.toggle('is-blank', !state.result && Boolean(message || state.textProblem));
   const words = t.presets[state.preset] ?? t.presets.heads;
   hero.title.textContent = words.title;
   hero.text.textContent = words.text;
@@ -479,7 +483,7 @@ function showRow(state) {
 }
 
 function captionOf(result, chosen, weights, head, byColumn) {
-  const word = (token, index, role) => h('b', { class: `is-${role}` }, tokenText(token), h('sub', {}, placeAfter(token, index).trim()));
+  const word = (token, index, role) => h('b', { class: `nowrap is-${role}` }, tokenText(token), h('sub', {}, placeAfter(token, index).trim()));
   const [own, others] = byColumn ? [result.keyTokens, result.tokens] : [result.tokens, result.keyTokens];
   const lead = [h('span', { class: 'caption-head' }, `${headTitle(result, head)}. `), word(own[chosen], chosen, byColumn ? 'key' : 'query')];
   // No more than 20 weights can be this large: only they are sorted.
@@ -489,7 +493,7 @@ function captionOf(result, chosen, weights, head, byColumn) {
   if (seen === 0) return [...lead, ` ${t.captionNothingRest}`];
   if (named.length === 0) return [...lead, ` ${t.captionLooks} ${t.captionEven(seen)}.`];
   return [...lead, ` ${byColumn ? t.captionLookedAt : t.captionLooks} `, ...named.flatMap((index, at) => [
-    at === 0 ? '' : at === named.length - 1 ? ` ${t.and} ` : ', ', word(others[index], index, byColumn ? 'query' : 'key'), ` (${percent(weights[index])})`,
+    at === 0 ? '' : at === named.length - 1 ? ` ${t.and} ` : ', ', word(others[index], index, byColumn ? 'query' : 'key'), ' ', h('span', { class: 'nowrap' }, `(${percent(weights[index])})`),
   ]), '.'];
 }
 

@@ -19,7 +19,8 @@ export class OpenDialog {
     h('p', { class: 'hint' }, t.files.pythonLabel), h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.files.python)));
   #problem = h('p', { class: 'problem', role: 'alert' });
   #status = h('p', { class: 'open-status', role: 'status' });
-  #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json,.bin', class: 'away', id: 'files', 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
+  #use = h('button', { type: 'button', class: 'main-button', hidden: true }, t.files.show);
+  #input = h('input', { type: 'file', multiple: true, accept: '.npy,.npz,.safetensors,.json,.bin', class: 'away', id: 'files', autofocus: true, 'aria-label': t.files.choose, onchange: () => this.take(this.#input.files) });
 
   /** request(message, options) asks the worker; opened({ id, name, n, m, heads }): tensors were chosen; settings(object): the file held a saved state; model({ id, name, ... }): a model was opened. */
   constructor({ request, opened, settings, model }) {
@@ -33,7 +34,7 @@ export class OpenDialog {
       this.#intro,
       h('label', { class: 'file-choice small', for: 'files' }, t.files.choose), this.#input,
       this.#problem, this.#status, this.#body,
-      h('div', { class: 'dialog-end' }, h('button', { type: 'button', class: 'quiet', onclick: () => this.dialog.close() }, t.files.cancel)));
+      h('div', { class: 'dialog-end' }, this.#use, h('button', { type: 'button', class: 'quiet', onclick: () => this.dialog.close() }, t.files.cancel)));
     const over = (event) => {
       if (![...event.dataTransfer.types].includes('Files')) return;
       event.preventDefault();
@@ -57,6 +58,7 @@ export class OpenDialog {
     this.#problem.textContent = '';
     this.#status.textContent = '';
     this.#body.replaceChildren();
+    this.#use.hidden = true;
     this.#intro.hidden = false;
     this.dialog.showModal();
   }
@@ -146,6 +148,8 @@ export class OpenDialog {
     };
     fill();
     tell();
+    this.#use.onclick = () => this.#useChoice(choice, names);
+    this.#use.hidden = false;
     return [
       h('h3', {}, `${t.files.found} ${names}`),
       h('div', { class: 'table-scroll', tabindex: '0', role: 'region', 'aria-label': t.files.found }, h('table', { class: 'terms-table' },
@@ -154,11 +158,10 @@ export class OpenDialog {
       h('fieldset', { class: 'segments' }, h('legend', {}, t.files.mode), h('div', { class: 'segment-row' }, Object.entries(t.files.modes).map(([mode, name]) => h('label', { class: 'segment' },
         h('input', { type: 'radio', name: 'file-mode', value: mode, checked: mode === choice.mode, onchange: () => { choice.mode = mode; fill(); tell(); } }), h('span', {}, name))))),
       holder, reads,
-      h('button', { type: 'button', class: 'main-button', onclick: () => this.#use(choice, names) }, t.files.show),
     ];
   }
 
-  async #use(choice, name) {
+  async #useChoice(choice, name) {
     this.#problem.textContent = '';
     try {
       const found = await this.#request({ type: 'use', choice });

@@ -39,6 +39,9 @@ export async function openFiles(files) {
   return { list, tensors, tokens, keyTokens, guess: guess(list, tokens) };
 }
 
+/** Weights of half precision, averaged or added up, may be a little over 1. */
+const LARGEST_WEIGHT = 1.01;
+
 /** More of something are hardly heads. */
 const MAX_HEADS = 64;
 
@@ -128,6 +131,8 @@ function layersOf({ tensors }, { mode, x, q }) {
 /** [..., heads, n, n] to [1, heads, n, n]; `index` chooses among what comes before the heads, or is ROLLOUT: through all of it. */
 function readyWeights(attn, { name, data, shape }, index) {
   if (shape.length < 2) throw new FileProblem(`${name} has only one axis; weights have (heads, queries, keys).`);
+  const bad = data.findIndex((x) => x < 0 || x > LARGEST_WEIGHT);
+  if (bad >= 0) throw new FileProblem(`${name} holds ${data[bad]} at position ${bad}: weights are shares, from 0 to 1. Are these scores from before the softmax?`);
   const [n, m] = shape.slice(-2);
   const heads = shape.length > 2 ? shape.at(-3) : 1;
   const size = heads * n * m;

@@ -5,7 +5,7 @@ import { mulberry32 } from './model.js';
 
 const settings = {
   heads: {},
-  sqrtd: { panel: 'sqrtd', source: 'random', mask: { kind: 'none' }, heads: 2, headDim: 64, gain: 1, scaled: false, head: 0, query: 3, key: 3 },
+  sqrtd: { panel: 'sqrtd', source: 'random', mask: { kind: 'none' }, heads: 2, headDim: 64, gain: 1, scaled: false, head: 0, query: 3, key: 5 },
   gptbert: {
     panel: 'compare', stage: 'difference', query: 1, key: 11,
     text: 'The bank by the river raised its rates , said the bank .',
@@ -13,7 +13,7 @@ const settings = {
   },
   textbook: { panel: 'textbook', source: 'textbook', heads: 1, head: 0, headDim: 4, mask: { kind: 'none' }, scaled: false, query: 0, key: 1 },
   trained: { source: 'trained', head: 0, query: 5, key: 2, text: 'The key to the cabinets is on the chair .' },
-  random: { source: 'random', mask: { kind: 'none' }, gain: 1, head: 0, query: 3, key: 3, domain: 'matrix' },
+  random: { source: 'random', mask: { kind: 'none' }, gain: 1, head: 0, query: 3, key: 2, domain: 'matrix' },
   decode: { panel: 'decode', text: 'one potato two potato three potato four , five potato six potato seven potato more', head: 2, query: 9, key: 2 },
   long: { source: 'long', heads: 4, headDim: 32, gain: 12, head: 2, query: 3000, key: 2489, transfer: 'sqrt' },
 };

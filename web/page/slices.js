@@ -27,6 +27,12 @@ export function hiddenOf(result, head) {
   return (i, j) => seen[base + i * m + j] === -Infinity;
 }
 
+/** Whether any cell of a matrix is hidden: only then the colour bar has to say how that looks. */
+export function hidesAny({ rows, cols, hidden }) {
+  for (let i = 0; i < rows; i += 1) for (let j = cols - 1; j >= 0; j -= 1) if (hidden(i, j)) return true;
+  return false;
+}
+
 /** What is held of a large answer's head at a stage (the gradient: of its row `query`), or null. */
 export function heldMatrix(result, head, stage, query) {
   const matrix = stage === 'weights' ? result.weights : result.inSight;

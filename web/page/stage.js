@@ -7,7 +7,7 @@ import { colorMaps } from './colormaps.js';
 import { selectControl } from './controls.js';
 import { MatrixView } from './matrix.js';
 import { domains, format, transfers } from './scales.js';
-import { cellNumbers, cellOf, compared, SIGNED, slice, stagesOf } from './slices.js';
+import { cellNumbers, cellOf, compared, hidesAny, SIGNED, slice, stagesOf } from './slices.js';
 import { stageNames } from './state.js';
 import { headTitle, headWords } from './names.js';
 import { t } from './strings.js';
@@ -20,6 +20,8 @@ export class StageView {
   #what = h('p', { class: 'stage-what' });
   #legend = h('p', { class: 'stage-legend' });
   #readout = h('p', { class: 'readout' });
+  #corner = { row: h('span', { class: 'corner-row' }), col: h('span', { class: 'corner-col' }) };
+  #shown = null;
   #waiting = h('p', { class: 'stage-waiting', role: 'status' });
   #off = h('p', { class: 'hint', id: 'stage-off' });
   #selects;
@@ -78,7 +80,7 @@ export class StageView {
       actions);
     this.element = h('section', { class: 'stage', id: 'stage', 'aria-labelledby': 'stage-title' },
       h('div', { class: 'stage-head' }, this.#title, tabs), this.#panel);
-    this.matrix.corner.append(h('span', { class: 'corner-row' }, t.corner.row), h('span', { class: 'corner-col' }, t.corner.col));
+    this.matrix.corner.append(this.#corner.row, this.#corner.col);
   }
 
   update(state) {
@@ -94,6 +96,7 @@ export class StageView {
       tab.tabIndex = name === stage ? 0 : -1;
       if (name === stage) this.#panel.setAttribute('aria-labelledby', tab.id);
     }
+    if (stage !== this.#shown) this.#revealTab(stage);
     this.#off.textContent = result.ready ? t.stagesOff : '';
     for (const [name, select] of Object.entries(this.#selects)) select.update(state[name]);
     this.#selects.domain.input.options[0].disabled = SIGNED.has(stage);
@@ -103,8 +106,10 @@ export class StageView {
     const words = t.stages[stage];
     this.#what.textContent = stage === 'difference' ? `${words.what} ${t.compare.facts(compared(state, head), state)}` : words.what;
     this.#legend.replaceChildren(...coloured(words.read ?? (stage === 'weights' ? t.howToRead : t.howToReadScores)));
+    const corner = stage === 'gradient' ? t.cornerGradient : t.corner;
+    for (const [side, element] of Object.entries(this.#corner)) element.textContent = corner[side];
     if (!matrix) return;
-    this.#bar.update(matrix.scale, stage !== 'dots' && stage !== 'gradient' && (state.mask.kind !== 'none' || upTo(state) < result.n));
+    this.#bar.update(matrix.scale, stage === 'difference' ? hidesAny(matrix) : stage !== 'dots' && stage !== 'gradient' && (state.mask.kind !== 'none' || upTo(state) < result.n));
     this.matrix.update({
       ...matrix,
       rowTokens: stage === 'gradient' ? result.keyTokens : result.tokens, colTokens: result.keyTokens,
@@ -125,6 +130,15 @@ export class StageView {
     this.#read();
   }
 
+  /** Where the tabs do not fit side by side, the chosen one comes into sight; the page itself does not scroll. */
+  #revealTab(stage) {
+    this.#shown = stage;
+    const tab = this.#tabs[stage];
+    const [own, all] = [tab.getBoundingClientRect(), tab.parentElement.getBoundingClientRect()];
+    if (own.right > all.right) tab.parentElement.scrollLeft += own.right - all.right;
+    else if (own.left < all.left) tab.parentElement.scrollLeft -= all.left - own.left;
+  }
+
   #describe(row, col) {
     const { result, head } = this.#state ?? {};
     const spec = this.matrix.spec;
@@ -137,14 +151,15 @@ export class StageView {
     const { hover, query, key, result, head } = this.#state;
     const spec = this.matrix.spec;
     const words = t.readout;
+    const role = (name) => h('span', { class: 'readout-role' }, `${name} `);
     const arrow = h('span', { class: 'readout-arrow', 'aria-hidden': 'true' }, '→');
     if (!spec) return;
     const special = spec.stage === 'gradient' || spec.stage === 'difference' || spec.stage === 'dots';
     const row = hover?.row ?? (spec.stage === 'gradient' ? key : query);
     const col = hover?.col ?? key;
     if (row >= spec.rows || col >= spec.cols) { this.#readout.replaceChildren(words.outside); return; }
-    const left = h('span', { class: 'readout-query' }, `${spec.stage === 'gradient' ? words.score : words.query} `, tokenText(spec.rowTokens[row]), placeAfter(spec.rowTokens[row], row));
-    const right = h('span', { class: 'readout-key' }, `${spec.stage === 'gradient' ? words.weight : words.key} `, tokenText(spec.colTokens[col]), placeAfter(spec.colTokens[col], col));
+    const left = h('span', { class: 'readout-query' }, role(spec.stage === 'gradient' ? words.score : words.query), tokenText(spec.rowTokens[row]), placeAfter(spec.rowTokens[row], row));
+    const right = h('span', { class: 'readout-key' }, role(spec.stage === 'gradient' ? words.weight : words.key), tokenText(spec.colTokens[col]), placeAfter(spec.colTokens[col], col));
     let numbers;
     if (spec.hidden(row, col)) numbers = h('span', {}, words.hidden);
     else if (special) numbers = h('span', { class: 'readout-numbers' }, `${t.stages[spec.stage].short} `, h('b', {}, format(spec.at(row, col))));

@@ -56,7 +56,7 @@ export const t = {
   gain: 'Gain',
   gainHint: 'how strongly a match scores',
   temperature: 'Temperature',
-  temperatureHint: 'above 1 spreads, below 1 sharpens',
+  temperatureHint: 'high spreads, low sharpens',
   maskLegend: 'Who may look where',
   masks: {
     causal: { name: 'like GPT', what: 'only backwards (causal mask)' },
@@ -97,6 +97,7 @@ export const t = {
   howToRead: ['Each ', { query: 'row' }, ' is a word that looks (query), each ', { key: 'column' }, ' a word looked at (key). Brighter means more. Each row sums to 1.'],
   howToReadScores: ['Each ', { query: 'row' }, ' is a word that looks (query), each ', { key: 'column' }, ' a word looked at (key). Red is a match, blue the opposite, white neither.'],
   corner: { row: 'looks ↓', col: 'at →' },
+  cornerGradient: { row: 'pushed ↓', col: 'answers →' },
   matrixLabel: (stage, head) => `${stage}, ${head}: rows are queries, columns are keys`,
   cellName: ({ query, row, key, col, weight, score, hidden }) => hidden
     ? `query ${placed(query, row)}, key ${placed(key, col)}: hidden by the mask`
@@ -243,7 +244,7 @@ export const t = {
     ],
   },
   tables: {
-    title: 'The numbers', lede: 'Change any of them: choose a cell, type, Enter. Everything is computed again.',
+    title: 'The numbers', lede: 'Change any of them: choose a cell, type, Enter. Everything is computed again.', ledeFixed: 'What the model computed, to be read.',
     label: 'Table', x: 'X: inputs', wq: 'W_Q: query projection', wk: 'W_K: key projection', wv: 'W_V: value projection', q: 'Q: queries', k: 'K: keys', v: 'V: values',
     general: 'W: of the multiplicative score', o: 'O: outputs (computed)', undo: 'Undo all changes', moved: 'Show what moved', edited: (count) => `${plural(count, 'number', 'numbers')} changed`,
     notNumber: (text) => `“${text.slice(0, 40)}” is not a number; the last one stays.`, part: ({ row, col, rows, cols, of }) => `Rows ${row + 1} – ${row + rows} of ${of[0].toLocaleString('en')}, columns ${col + 1} – ${col + cols} of ${of[1].toLocaleString('en')}.`,
@@ -275,9 +276,9 @@ export const t = {
   keysTitle: 'Keys',
   keys: [['arrows', 'move the cell'], ['Home, End', 'first and last key (Ctrl: corner)'], ['Page Up, Page Down', 'ten rows'], ['+ − 0', 'zoom in, out, fit'], ['[ ]', 'previous, next head'], ['1 – 5', 'scores, scaled, weights, gradient, difference'], ['M', 'causal mask on or off'], ['S', 'divide by √d or not'], ['/', 'to the sentence'], ['Esc', 'whole matrix']],
   announceResult: ({ head, name, entropy, byColumn, query, key, weight }) => `${head}, ${name}: entropy ${format(entropy, 2)} bits. ${byColumn ? `${key} is looked at most by ${query}` : `${query} looks most at ${key}`}: ${percent(weight)}.`,
-  refused: (names) => `Parts of the link could not be understood and are left at their defaults: ${names.join(', ')}.`,
+  refused: (names) => (names.includes('v') ? 'This link was not made by this page, or by a newer version of it: it is not followed.' : `Parts of the link could not be understood and are left at their defaults: ${names.join(', ')}.`),
   progress: (share) => `Being computed: ${Math.round(100 * share)} %`,
-  cancel: 'Cancel', cancelled: 'Cancelled. The last good picture stays.',
+  cancel: 'Cancel', cancelled: 'Cancelled. The last good picture stays.', lastStays: 'The last good picture stays.',
   additiveTooLong: (most) => `The additive score computes 2d numbers for each pair of words in each head; with these heads it is offered for up to ${most} words. Shorten the text, take fewer or smaller heads, or choose another score.`,
   manual: 'Manual',
   footer: 'Nothing you type or open leaves this machine. The weights are computed in float32 by the engine at each keystroke; the page only draws them. The “previous word” part of X stands for what an earlier layer would have written.',
@@ -324,7 +325,7 @@ export const t = {
   engineLoading: 'The engine is loading …',
   timing: ({ milliseconds, heads, n, m, variant, threads }) =>
     `${plural(heads, 'head', 'heads')} × ${n} × ${m} weights in ${duration(milliseconds)} · ${variant}, ${plural(threads, 'thread', 'threads')}`,
-  computeFailed: (message) => `This could not be computed: ${message} The last good picture stays.`,
+  computeFailed: (message) => `This could not be computed: ${message}${/[.?!]$/.test(message) ? '' : '.'}`,
 
   trained,
 

@@ -32,6 +32,7 @@ export class Tables {
   #choice;
   #table = h('table', { class: 'numbers', role: 'grid' });
   #note = h('p', { class: 'hint' });
+  #lede = h('span', {});
   #hint = h('p', { class: 'hint' });
   #problem = h('p', { class: 'problem', role: 'alert' });
   #edited = h('span', { class: 'edited-count' });
@@ -51,7 +52,7 @@ export class Tables {
 
   constructor({ set, showMoved }) {
     this.#set = set;
-    this.#choice = h('select', { 'aria-label': t.tables.label, onchange: () => { this.#name = this.#choice.value; this.#at = { row: 0, col: 0 }; this.#from = { row: 0, col: 0 }; this.#draw(); } },
+    this.#choice = h('select', { 'aria-label': t.tables.label, onchange: () => { this.#problem.textContent = ''; this.#name = this.#choice.value; this.#at = { row: 0, col: 0 }; this.#from = { row: 0, col: 0 }; this.#draw(); } },
       names.map((name) => h('option', { value: name }, t.tables[name])));
     this.#choice.value = this.#name;
     this.#undo = h('button', { type: 'button', class: 'quiet', onclick: () => set({ edits: {} }) }, t.tables.undo);
@@ -67,7 +68,7 @@ export class Tables {
     this.#table.addEventListener('click', (event) => this.#click(event));
     this.#table.addEventListener('paste', (event) => this.#paste(event));
     this.details = h('details', { ontoggle: () => this.#draw() },
-      h('summary', {}, h('h2', { id: 'tables-title' }, t.tables.title), h('span', {}, t.tables.lede)),
+      h('summary', {}, h('h2', { id: 'tables-title' }, t.tables.title), this.#lede),
       h('div', { class: 'tables-head' }, this.#choice, this.#edited, this.#undo, this.#moved),
       this.#hint, this.#part, this.#problem,
       h('div', { class: 'table-scroll' }, this.#table));
@@ -81,6 +82,7 @@ export class Tables {
     const count = Object.values(edits).reduce((sum, cells) => sum + Object.keys(cells).length, 0);
     this.#edited.textContent = count ? t.tables.edited(count) : '';
     this.#undo.hidden = count === 0;
+    this.#lede.textContent = result?.fixed ? t.tables.ledeFixed : t.tables.lede;
     this.#hint.textContent = result?.fixed ? t.tables.fixed : t.tables.keys;
     this.#moved.hidden = count === 0 || state.source === 'textbook';
     this.#draw();
@@ -213,6 +215,7 @@ export class Tables {
 
   #edit(start) {
     if (this.#isFixed()) return;
+    this.#problem.textContent = '';
     const { row, col } = this.#at;
     const cell = this.#cellAt(this.#at);
     const value = this.#view.data[this.#view.base + row * this.#view.stride + col];

@@ -54,7 +54,7 @@ export const words = {
   hint: 'Type with the words that it knows; they are listed under “Its words”.',
   fileHint: 'The text becomes tokens as the model was trained on them: ▁ is a space, ↵ a new line.',
   unknown: (unknown, suggestions) =>
-    `The model does not know ${list(unknown.slice(0, 4).map(quoted))}${unknown.length > 4 ? ` and ${plural(unknown.length - 4, 'other word', 'other words')}` : ''}.${suggestions.length > 0 ? ` Instead of ${quoted(unknown[0])} it knows ${list(suggestions.map(quoted))}.` : ' All its words are listed under “Its words”.'} The last good picture stays.`,
+    `The model does not know ${list(unknown.slice(0, 4).map(quoted))}${unknown.length > 4 ? ` and ${plural(unknown.length - 4, 'other word', 'other words')}` : ''}.${suggestions.length > 0 ? ` Instead of ${quoted(unknown[0])} it knows ${list(suggestions.map(quoted))}.` : ' All its words are listed under “Its words”.'}`,
   dropped: (most, dropped) => `The first ${plural(most, 'token', 'tokens')} are shown; ${plural(dropped, 'more is', 'more are')} beyond what the model or the picture can hold.`,
 
   full: (tokens, seqLen) => `The text has ${tokens.toLocaleString('en')} tokens and the model can see ${seqLen.toLocaleString('en')}: there is no room to write on.`,
