@@ -40,9 +40,17 @@ test('8 heads against 2: a head that both have is compared; of others, the avera
   const cells = [[0, 0], [4, 0], [8, 1], [8, 8], [11, 11]];
   await compareCells(page, 1, weightsOf('same', DEFAULT_TOKENS, causal), { cells });
   await compareCells(page, 2, weightsOf('same', DEFAULT_TOKENS), { cells });
+  // Only where a cell is hidden from both the difference has to say how that looks.
+  assert.deepEqual(await page.locator('.pane .colorbar-masked').evaluateAll((legends) => legends.map(({ hidden }) => hidden)), [false, true, true]);
   await after(page, () => page.locator('.head').nth(6).click());
   assert.equal(await facts.innerText(), 'Only one of the two has a head 7: the averages over all heads are compared (8 and 2).');
   await compareCells(page, 2, mean(['previous', 'same'].map((kind) => weightsOf(kind, DEFAULT_TOKENS))), { cells });
+  await closed(page);
+});
+
+test('two settings alike: it is said that nothing differs', async () => {
+  const page = await open({ head: 1, compare: { ...other, mask: { kind: 'causal' } } });
+  assert.match(await page.locator('.compare-facts').innerText(), /They do not differ anywhere\.$/);
   await closed(page);
 });
 

@@ -206,6 +206,11 @@ test('one word; the same word 300 times; 512 words and more', async () => {
   assert.equal(await page.locator('.word').count(), 300);
   await after(page, () => page.locator('#text').fill('so many words '.repeat(200)));
   assert.equal(await page.locator('.word').count(), 512);
+  // Shares of 512 keys are dark on the scale from 0 to 1: another is offered, and only then.
+  const brighten = page.getByRole('button', { name: 'Brighten each row' });
+  await after(page, () => brighten.click());
+  assert.equal(await page.getByLabel('Range').inputValue(), 'row');
+  assert.equal(await brighten.isVisible(), false);
   assert.match(await page.locator('#text-problem').innerText(), /first 512 .* 88 more are left out/);
   await ready(page);
   assert.deepEqual(page.complaints, []);

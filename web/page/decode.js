@@ -1,7 +1,7 @@
 // Decoding: one token after the other, its query against the cache of keys and values so far.
 
 import { h } from './dom.js';
-import { percent } from './scales.js';
+import { percent, scientific } from './scales.js';
 import { t } from './strings.js';
 
 const STEP_MS = 700;
@@ -45,7 +45,7 @@ export class DecodePanel {
       [t.decode.cached, t.decode.products(facts.products.cached)],
       [t.decode.again, t.decode.products(facts.products.again)],
       [t.decode.bytes, t.decode.byteCount(facts.bytes)],
-      [t.decode.gap, facts.gap === 0 ? '0' : facts.gap.toExponential(1)],
+      [t.decode.gap, scientific(facts.gap)],
       [t.decode.saved, percent(facts.products.saved)],
     ].map(entry));
   }

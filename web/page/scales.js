@@ -73,12 +73,16 @@ export function format(value, digits = 3) {
   if (Number.isNaN(value)) return 'NaN';
   if (value === Infinity) return '∞';
   if (value === -Infinity) return '−∞';
-  if (Math.abs(value) >= 1e5) {
-    const [mantissa, exponent] = value.toExponential(2).split('e+');
-    return `${mantissa.replace('-', '−')}·10${[...exponent].map((digit) => RAISED[digit]).join('')}`;
-  }
+  if (Math.abs(value) >= 1e5) return scientific(value, 2);
   const text = value.toFixed(digits);
   return (Number(text) === 0 ? text.replace('-', '') : text).replace('-', '−');
+}
+
+/** 5.6·10⁻⁹ */
+export function scientific(value, digits = 1) {
+  if (value === 0) return '0';
+  const [mantissa, exponent] = value.toExponential(digits).split('e');
+  return `${mantissa.replace('-', '−')}·10${[...exponent.replace('+', '')].map((sign) => RAISED[sign] ?? '⁻').join('')}`;
 }
 
 /** 0.4717 to "47 %"; small but not zero to "<1 %". */

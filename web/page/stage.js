@@ -13,6 +13,9 @@ import { headTitle, headWords } from './names.js';
 import { t } from './strings.js';
 import { placeAfter } from './tokens.js';
 
+/** Where the largest weights of the rows are less than this on average, another scale is offered. */
+const DARK = 0.15;
+
 export class StageView {
   #bar = new ColorBar();
   #tabs = {};
@@ -24,6 +27,7 @@ export class StageView {
   #shown = null;
   #waiting = h('p', { class: 'stage-waiting', role: 'status' });
   #off = h('p', { class: 'hint', id: 'stage-off' });
+  #brighter;
   #selects;
   #zoom;
   #zoomFit;
@@ -67,12 +71,13 @@ export class StageView {
       domain: choice('domain', t.domain, domains, t.domains),
       palette: choice('palette', t.palette, colorMaps, t.palettes),
     };
+    this.#brighter = h('button', { type: 'button', class: 'small', hidden: true, onclick: () => { set({ domain: 'row' }); this.matrix.focus(); } }, t.brighter);
     this.#panel = h('div', { id: 'stage-panel', role: 'tabpanel' },
       this.#legend,
       this.#off,
       this.#waiting,
       this.matrix.element,
-      h('div', { class: 'stage-foot' }, this.#bar.element, this.#zoom),
+      h('div', { class: 'stage-foot' }, this.#bar.element, this.#brighter, this.#zoom),
       this.#readout,
       this.#what,
       h('details', { class: 'colours' }, h('summary', {}, t.colours),
@@ -118,6 +123,8 @@ export class StageView {
       selected: within(stage === 'gradient' ? { row: state.key, col: state.key } : selection(state), matrix),
       hover: state.hover, showColumn: state.byColumn, value: matrix.at, stage,
     });
+    // Among many keys every share is small: on the scale from 0 to 1 a long sentence is dark all over.
+    this.#brighter.hidden = stage !== 'weights' || state.domain !== 'unit' || state.transfer !== 'linear' || !(result.stats[head]?.largest < DARK);
     // Cells that are large already need no enlarging.
     this.#zoom.hidden = this.matrix.fitSize > 24;
     this.#read();

@@ -1,6 +1,6 @@
 // Every English word on the page. Functions where a sentence has numbers or tokens in it.
 
-import { format, percent } from './scales.js';
+import { format, percent, scientific } from './scales.js';
 import { placed } from './tokens.js';
 import { words as trained } from './trained/strings.js';
 
@@ -114,6 +114,7 @@ export const t = {
   readout: { outside: 'The other setting has no such cell.', query: 'query', key: 'key', weight: 'weight', score: 'score', hidden: 'hidden by the mask' },
   masked: 'hidden',
   colorBar: 'Colour scale',
+  brighter: 'Brighten each row',
   rowLargest: 'row’s largest',
   zoom: 'Zoom',
   zoomIn: 'Zoom in',
@@ -176,6 +177,7 @@ export const t = {
       second: state.compare.fresh ? 'Second: without your changes' : `Second: ${settingWords(second, first)}`,
       difference: t.compare.difference,
     }),
+    same: 'They do not differ anywhere.',
     facts({ means, missing, lengths, words, first, second, difference }, { result, other, head }) {
       const which = missing
         ? `Only one of the two has a head ${head + 1}: the averages over all heads are compared (${result.heads} and ${other.heads}).`
@@ -262,7 +264,7 @@ export const t = {
     parts: { q: 'query', k: 'key', v: 'value', o: 'output to check (optional)', weights: 'weights', x: 'x', inProj: 'in_proj_weight (or the three below)', inBias: 'in_proj_bias (optional)', wq: 'W_Q', wk: 'W_K', wv: 'W_V' },
     noTensor: '(none)', order: 'Order of axes', orders: { 'heads-first': 'heads, tokens, size', 'tokens-first': 'tokens, heads, size' },
     reads: ({ name, tokens, heads, d }) => `${name} is read as ${plural(tokens, 'token', 'tokens')} in ${plural(heads, 'head', 'heads')} of size ${d}.`, heads: 'Heads (if not an axis)', index: 'Batch or layer, from 0',
-    failed: (message) => `${message}`, agreement: ({ largest, of }) => `Your output agrees to ${largest.toExponential(1)} at the worst number; its largest is ${format(of, 3)}.`,
+    failed: (message) => `${message}`, agreement: ({ largest, of }) => `Your output agrees to ${scientific(largest)} at the worst number; its largest is ${format(of, 3)}.`,
     disagreement: ({ largest, of }) => `Your output does not agree: the worst number differs by ${format(largest, 4)}, where the largest is ${format(of, 3)}. Another mask or scale may have been used.`,
     tooLarge: (bytes) => `Together these files are larger than ${(bytes / 2 ** 20).toLocaleString('en')} MB, more than fits in the memory of a page. Save fewer layers or heads: array[:1].`,
     settingsRead: 'Settings restored from the file.',
