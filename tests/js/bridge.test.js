@@ -1,4 +1,5 @@
-// What goes into shared memory in pieces arrives as it would at once: every bit, at every size and offset, and nothing beside it.
+// What goes into shared memory in pieces arrives as it would at once: every bit, at every size and offset, and nothing beside it. And
+// what need not go there does not.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -7,6 +8,7 @@ import { PIECE, bridgeTo } from '../../web/lib/bridge.js';
 import { Heap } from '../../web/lib/heap.js';
 import { Attention } from '../../web/lib/index.js';
 import { load } from '../../web/lib/variants.js';
+import { sharingEngine } from '../sharing.mjs';
 import { UNTHREADED, VARIANTS, engineOf, eachOf, random, tensor } from './each_variant.js';
 
 const THREADED = VARIANTS.filter((name) => !UNTHREADED.includes(name));
@@ -118,18 +120,37 @@ eachThreaded('a source that is the same memory is read before it is written over
 for (const variant of THREADED)
   test(`attention over keys and values of one piece and more is that of the build without threads, bit for bit (${variant})`, async () => {
     const unthreaded = variant.replace('-threads', '');
-    const [one, two] = [await Attention.create({ variant: unthreaded }), await Attention.create(engineOf(variant))];
+    // The third engine takes small calls over the bridge, too.
+    const engines = [await Attention.create({ variant: unthreaded }), await Attention.create(engineOf(variant)), (await sharingEngine(new URL('../../web/lib/index.js', import.meta.url), engineOf(variant))).attn];
     try {
       const next = random(5);
       for (const seqLen of [1, 63, 64, 65, 200, 300]) // a piece is 64 rows of 64 float32
         for (const rows of [1, 4, seqLen]) {
           const [q, k, v] = [rows, seqLen, seqLen].map((n) => tensor([2, n, 64], next));
           [q.data[0], k.data[1], v.data[2]] = [-0, -0, -0];
-          const results = [one, two].map((attn) => attn.sdpa(q, k, v, { returnWeights: true, returnLogsumexp: true }));
-          for (const name of ['output', 'weights', 'logsumexp']) assert.deepEqual(bits(results[1][name].data), bits(results[0][name].data), `${name}, ${rows} x ${seqLen}`);
+          const [want, ...results] = engines.map((attn) => attn.sdpa(q, k, v, { returnWeights: true, returnLogsumexp: true }));
+          for (const got of results)
+            for (const name of ['output', 'weights', 'logsumexp']) assert.deepEqual(bits(got[name].data), bits(want[name].data), `${name}, ${rows} x ${seqLen}`);
         }
     } finally {
-      one.dispose();
-      two.dispose();
+      for (const attn of engines) attn.dispose();
     }
   });
+
+eachThreaded('small calls of plain arrays run in memory that is not shared, which is made for the first of them', (attn) => {
+  const next = random(6);
+  const MIB = 2 ** 20;
+  const [q, k, v] = [1, 50, 50].map((rows) => tensor([2, rows, 16], next));
+  const held = [q, k, v].map((x) => attn.tensor(x.shape).set(x));
+  const want = attn.sdpa(...held).output.data;
+  assert.equal(attn.memoryBytes, MIB);
+  assert.deepEqual(bits(attn.sdpa(held[0], k, v).output.data), bits(want));
+  assert.deepEqual(bits(attn.sdpa(q, k, v, { out: attn.tensor([2, 1, 16]) }).output.data), bits(want));
+  assert.equal(attn.memoryBytes, MIB);
+  for (let i = 0; i < 3; i++) assert.deepEqual(bits(attn.sdpa(q, k, v).output.data), bits(want));
+  assert.equal(attn.memoryBytes, 2 * MIB);
+  assert.throws(() => attn.sdpa(q, k, [[1]]), RangeError);
+  // What a getter does to the engine is noticed.
+  assert.throws(() => attn.sdpa({ get data() { attn.dispose(); return q.data; }, shape: q.shape }, k, v), { code: 'disposed' });
+  assert.equal(attn.memoryBytes, 0);
+});

@@ -20,6 +20,7 @@ export class Engine {
     const heap = new Heap(module);
     try {
       if (threads > 1) heap.startThreads(threads);
+      heap.makeUnshared = module.makeUnshared;
       return new this(heap, name, threads);
     } catch (error) {
       heap.dispose();

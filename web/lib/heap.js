@@ -42,7 +42,7 @@ export class Heap {
   }
 
   get bytes() {
-    return this.disposed ? 0 : this.#module.memory.buffer.byteLength;
+    return this.disposed ? 0 : this.#module.memory.buffer.byteLength + (this.#unshared?.bytes ?? 0);
   }
 
   // For whoever wants to use it: throws if the engine is gone.
@@ -51,10 +51,26 @@ export class Heap {
     return this.#module;
   }
 
+  // Where calls run that stay on one thread and have plain arrays alone: in unshared memory, which is faster to copy into and out of
+  // (one query, 1,024 keys: 1.2 times, 16 tokens: 1.03), made when first wanted by makeUnshared: () -> module. Else here.
+  makeUnshared = null;
+  #unshared = null;
+
+  get forSmall() {
+    if (this.module && this.makeUnshared && !this.#unshared) {
+      try {
+        this.#unshared = new Heap(this.makeUnshared());
+      } catch {
+        this.makeUnshared = null; // no room for another memory
+      }
+    }
+    return this.#unshared ?? this;
+  }
+
   dispose() {
     const module = this.#module;
     if (!module) return;
-    this.#module = null;
+    this.#module = this.#unshared = null;
     // First they wake up: Deno cannot end a worker that sleeps.
     if (this.threads) module.exports.attn_threads_destroy(this.threads);
     for (const worker of module.workers) worker.terminate();

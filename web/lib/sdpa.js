@@ -82,8 +82,8 @@ export function readOut(heap, out, type, shape, inputs) {
   return pointer;
 }
 
-// prepare(...) -> { name, type, shape, shapes (of the outputs), tensors (arguments), stream, load(scope) -> [desc, data],
-// collect() -> result }: everything but running it.
+// prepare(...) -> { heap (where to run it), name, type, shape, shapes (of the outputs), tensors (arguments), stream,
+// load(scope) -> [desc, data], collect() -> result }: everything but running it.
 // given: the element type, where the tensors do not decide it alone.
 export function prepare(heap, query, key, value, options, { mayStream = false, type: given = null } = {}) {
   const o = readOptions(options, 'options', OPTIONS);
@@ -149,7 +149,10 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
   const out = o.out === null ? null : readOut(heap, o.out, type, shapes.out, [...tensors, mask, slopes]);
   if (o.out?.strides) fields.out = o.out.strides;
 
-  const stream = mayStream && streams(heap, type, k, v, { stacks: batch * num_kv_heads, rows: (seq_len_q * num_heads) / num_kv_heads });
+  const work = batch * num_heads * seq_len_q * seq_len_kv * (head_dim + head_dim_v);
+  const isPlain = !o.out && [...tensors, mask, slopes].every((input) => !input?.locate);
+  const home = mayStream && isPlain && work < SHARED_FROM ? heap.forSmall : heap;
+  const stream = mayStream && streams(home, type, k, v, { stacks: batch * num_kv_heads, rows: (seq_len_q * num_heads) / num_kv_heads });
   const results = {};
   const load = (scope) => {
     const desc = scope.take(SDPA_DESC.size);
@@ -165,21 +168,24 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
     fields['masks[0]'] = maskFields(scope, mask, type, maskFrom);
     if (lengths) fields.kv_lengths = scope.put(lengths, 'i32');
     scope.fill();
-    heap.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
-    heap.write(desc, SDPA_DESC, fields);
-    if (stream) heap.write(desc, SDPA_DESC, { key: { batch: 0, head: 0 }, value: { batch: 0, head: 0 } });
-    heap.write(data, SDPA_DATA, { ...inputs, ...results });
+    home.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
+    home.write(desc, SDPA_DESC, fields);
+    if (stream) home.write(desc, SDPA_DESC, { key: { batch: 0, head: 0 }, value: { batch: 0, head: 0 } });
+    home.write(data, SDPA_DATA, { ...inputs, ...results });
     if (stream) stream.pointers = [inputs.key, inputs.value];
     return [desc, data];
   };
-  const result = (name) => (results[name] ? new Tensor(heap.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
+  const result = (name) => (results[name] ? new Tensor(home.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
   const collect = () => ({ output: o.out ?? result('out'), weights: result('weights'), scores: result('scores'), logsumexp: result('logsumexp') });
   // Engine tensors may be freed while a call waits for its next slice.
   const held = [query, key, value, o.attnMask, o.alibiSlopes, o.out].filter((tensor) => tensor?.[LOCATE]);
   const recheck = () => held.forEach((tensor) => tensor[LOCATE](heap, 'tensor in use'));
   const shape = { batch, num_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v };
-  return { name: `attn_sdpa_${type}`, type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
+  return { heap: home, name: `attn_sdpa_${type}`, type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
 }
+
+// Multiply-adds from which a call may be shared: the default of attn_threads_set_grain().
+const SHARED_FROM = 2 ** 24;
 
 // Heads whose keys and values take as much are copied in one at a time, while the last copy is still in the processor's
 // cache, and into the memory of one: 1.02 times as fast at 512 tokens. Of smaller heads the calls themselves take longer
@@ -212,8 +218,8 @@ function runStreamed(heap, scope, name, desc, data, { tensors, stacks, bytes, po
   }
 }
 
-export function sdpa(heap, query, key, value, options) {
-  const { name, type, stream, load, collect } = prepare(heap, query, key, value, options, { mayStream: true });
+export function sdpa(engine, query, key, value, options) {
+  const { heap, name, type, stream, load, collect } = prepare(engine, query, key, value, options, { mayStream: true });
   return heap.scope((scope) => {
     const [desc, data] = load(scope);
     if (stream) runStreamed(heap, scope, name, desc, data, stream);

@@ -65,30 +65,43 @@ function locate(wasmUrl, { name, url }) {
   }
 }
 
-async function read(url) {
+// The same build for memory that is not shared: in the import "memory" 3 becomes 1. Atomics are for both.
+function unshare(bytes) {
+  const copy = Uint8Array.from(bytes);
+  const limits = [6, 0x6d, 0x65, 0x6d, 0x6f, 0x72, 0x79, 2, 3];
+  const at = copy.findIndex((_, start) => limits.every((byte, i) => copy[start + i] === byte));
+  copy[at + limits.length - 1] = 1;
+  return copy;
+}
+
+// [module, the same for memory that is not shared, or null where there is none or it is the same]
+const compileBytes = (bytes, isShared) =>
+  Promise.all([WebAssembly.compile(bytes), isShared ? WebAssembly.compile(unshare(bytes)).catch(() => null) : null]);
+
+async function read(url, isShared) {
   const fs = url.protocol === 'file:' && globalThis.process?.getBuiltinModule?.('node:fs');
-  if (fs) return WebAssembly.compile(await fs.promises.readFile(url));
+  if (fs) return compileBytes(await fs.promises.readFile(url), isShared);
   // Not by fetch(), which a page's policy may forbid.
   const inlined = /^data:application\/wasm;base64,(.*)/.exec(url.href);
-  if (inlined) return WebAssembly.compile(Uint8Array.from(atob(inlined[1]), (char) => char.charCodeAt(0)));
+  if (inlined) return compileBytes(Uint8Array.from(atob(inlined[1]), (char) => char.charCodeAt(0)), isShared);
   const response = await fetch(url);
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   const type = response.headers.get('Content-Type');
-  if (type === 'application/wasm' && WebAssembly.compileStreaming) return WebAssembly.compileStreaming(response);
+  if (type === 'application/wasm' && WebAssembly.compileStreaming && !isShared) return [await WebAssembly.compileStreaming(response), null];
   try {
-    return await WebAssembly.compile(await response.arrayBuffer());
+    return await compileBytes(new Uint8Array(await response.arrayBuffer()), isShared);
   } catch (error) {
     throw new Error(`${error.message} (it was served as ${type})`, { cause: error });
   }
 }
 
-// Compiled once per URL, however many engines there are; a failure is tried again.
+// compile(url, isShared) -> what compileBytes() gives. Compiled once per URL, however many engines there are; a failure is tried again.
 const compiled = new Map();
 
-function compile(url) {
+function compile(url, isShared) {
   const { href } = url;
   if (!compiled.has(href)) {
-    const promise = read(url);
+    const promise = read(url, isShared);
     compiled.set(href, promise);
     promise.catch(() => compiled.delete(href));
   }
@@ -129,17 +142,25 @@ async function startWorkers(count, module, memory, { wasm_thread_stack }) {
   return workers;
 }
 
-// instantiate(module, threads, isShared) -> { exports, memory, workers, bridge }; bridge: the faster way in, or null
-async function instantiate(module, threads, isShared) {
+// instantiate([module, unshared], threads, isShared) -> { exports, memory, workers, bridge, makeUnshared }
+//   bridge        the faster way into shared memory, or null
+//   makeUnshared  () -> the same on memory of its own that is not shared, or null
+async function instantiate([module, unshared], threads, isShared) {
   if (!isShared) {
     const { exports } = await WebAssembly.instantiate(module);
-    return { exports, memory: exports.memory, workers: [], bridge: null };
+    return { exports, memory: exports.memory, workers: [], bridge: null, makeUnshared: null };
   }
-  const memory = new WebAssembly.Memory({ initial: 16, maximum: 65535, shared: true });
+  const limits = { initial: 16, maximum: 65535 };
+  const makeUnshared = unshared && (() => {
+    const memory = new WebAssembly.Memory(limits);
+    const { exports } = new WebAssembly.Instance(unshared, { env: { memory, may_sleep: () => 0 } });
+    return { exports, memory, workers: [], bridge: null };
+  });
+  const memory = new WebAssembly.Memory({ ...limits, shared: true });
   const sleeps = maySleep();
   const { exports } = await WebAssembly.instantiate(module, { env: { memory, may_sleep: () => sleeps } });
   const bridge = await bridgeTo(memory);
-  return { exports, memory, workers: await startWorkers(threads - 1, module, memory, exports), bridge };
+  return { exports, memory, workers: await startWorkers(threads - 1, module, memory, exports), bridge, makeUnshared };
 }
 
 // load({ variant, threads, wasmUrl }) -> { name, threads, module }
@@ -147,7 +168,7 @@ export async function load(options) {
   const [row, threads] = select(options);
   const url = locate(options.wasmUrl, row);
   try {
-    return { name: row.name, threads, module: await instantiate(await compile(url), threads, isThreaded(row)) };
+    return { name: row.name, threads, module: await instantiate(await compile(url, isThreaded(row)), threads, isThreaded(row)) };
   } catch (cause) {
     if (cause instanceof RangeError) throw new AttentionError('memory', `no memory for an engine: ${cause.message}`, { cause });
     throw new AttentionError('load', `variant '${row.name}' could not be loaded from ${url.href.slice(0, 200)}: ${cause.message}. Serve ${row.name}.wasm there, as application/wasm${isThreaded(row) ? ', and thread.js beside the module' : ''} (or say where: wasmUrl)`, { cause });
