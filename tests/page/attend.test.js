@@ -235,6 +235,10 @@ test('the textbook example, to the last digit', () => {
   assert.equal(steps.weights[0].toFixed(4), '0.4750');
   const { weights } = attendTensors(attn, textbookTensors({ edits: {} }), job({ mask: { kind: 'none' }, scaled: false }));
   assert.deepEqual([...weights.data], steps.weights);
+  // The panel and the matrix beside it follow the same settings.
+  const warm = textbookSteps(attn, { edits: { q: { 0: 3 } }, scaled: true, temperature: 2.5 });
+  const drawn = attendTensors(attn, textbookTensors({ edits: { q: { 0: 3 } } }), job({ mask: { kind: 'none' }, scaled: true, temperature: 2.5 }));
+  warm.weights.forEach((weight, j) => assert.ok(Math.abs(weight - drawn.weights.data[j]) < 1e-12, `${weight}, not ${drawn.weights.data[j]}`));
 });
 
 test('why the division by sqrt(d): without it the largest weight grows with d, with it nothing does', () => {

@@ -60,12 +60,12 @@ export function textbookTensors({ edits }) {
 }
 
 /** Every step of the example in float64: { query, keys, values, scores, weights, output }. */
-export function textbookSteps(attn, { edits, scaled }) {
+export function textbookSteps(attn, { edits, scaled, temperature = 1 }) {
   const { q, k, v } = textbookNumbers(edits);
   const query = [...q];
   const keys = [[k[0], k[1]], [k[2], k[3]]];
   const values = [[v[0], v[1]], [v[2], v[3]]];
-  const scale = scaled ? 1 / Math.sqrt(2) : 1;
+  const scale = (scaled ? 1 / Math.sqrt(2) : 1) / temperature;
   return { query, keys, values, scale, ...attn.attentionSteps(query, keys, values, { scale }) };
 }
 

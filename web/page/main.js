@@ -355,7 +355,7 @@ function askAbout(state, has) {
 
 function askPanels(state, has) {
   if (state.panel === 'sqrtd' && (has('panel', 'seed') || !state.figure)) ask('figure', { type: 'squareRoot', seed: state.seed }, (figure) => store.set({ figure }));
-  if (state.panel === 'textbook' && has('panel', 'edits', 'scaled')) ask('textbook', { type: 'textbook', job: { edits: state.edits, scaled: state.scaled } }, (steps) => store.set({ steps }));
+  if (state.panel === 'textbook' && has('panel', 'edits', 'scaled', 'temperature')) ask('textbook', { type: 'textbook', job: { edits: state.edits, scaled: state.scaled, temperature: state.temperature } }, (steps) => store.set({ steps }));
   if (state.panel === 'decode' && has('result', 'decodeStep') && state.result && !state.result.large && state.decodeStep < state.result.n) {
     ask('decode', { type: 'decode', step: state.decodeStep, of: state.result.job.serial }, (decodeFacts) => store.set({ decodeFacts }));
   }

@@ -196,7 +196,6 @@ export const t = {
   },
   textbook: {
     given: 'Given', scores: '1 · Scores', weights: '2 · Weights', output: '3 · Output',
-    code: "attn.attention([0.5, 0.5], [[0.1, 0.2], [0.2, 0.3]], [[0.6, 0.8], [0.7, 0.9]])\n// [0.6524979187478941, 0.852497918747894]",
   },
   lesson: {
     place: (step, of) => `Step ${step} of ${of}`, next: 'Next', back: 'Back', leave: 'Leave the lesson', tryIt: 'Try:', if: 'if',

@@ -6,15 +6,18 @@ import { t } from './strings.js';
 
 export class TextbookPanel {
   #body = h('ol', { class: 'textbook' });
+  #code = h('code', {});
 
   constructor() {
-    this.element = h('div', { class: 'panel' }, this.#body, h('pre', { class: 'code', tabindex: '0' }, h('code', {}, t.textbook.code)));
+    this.element = h('div', { class: 'panel' }, this.#body, h('pre', { class: 'code', tabindex: '0' }, this.#code));
   }
 
   update(steps) {
     if (!steps) return;
     const { query, keys, values, scores, weights, output, scale } = steps;
     const numbers = (list) => `[${list.map(String).join(', ')}]`;
+    const rows = (lists) => `[${lists.map(numbers).join(', ')}]`;
+    this.#code.textContent = `attn.attention(${numbers(query)}, ${rows(keys)}, ${rows(values)}${scale === 1 ? '' : `, { scale: ${scale} }`})\n// ${numbers(output)}`;
     const step = (name, formula, lines) => h('li', {}, h('h2', {}, name), formula, lines.map((line) => h('p', { class: 'digits' }, line)));
     this.#body.replaceChildren(
       step(t.textbook.given, block(q(mi('')), mo(','), k(mi('j')), mo(','), v(mi('j'))),
