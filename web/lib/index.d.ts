@@ -364,7 +364,7 @@ export class Attention {
   readonly variant: Variant;
   /** How many threads compute. */
   readonly threads: number;
-  /** Bytes of memory the engine has reserved: 1 MiB at first, as much as the largest calls needed, at most 4 GiB. It never shrinks before `dispose()`. */
+  /** Bytes of memory the engine has reserved: 1 MiB at first, as much as the largest calls needed, at most 4 GiB. With threads, the memory of small calls (1 MiB at first) is counted from the first of them on. It never shrinks before `dispose()`. */
   readonly memoryBytes: number;
 
   /**
