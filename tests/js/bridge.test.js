@@ -7,6 +7,8 @@ import { test } from 'node:test';
 import { PIECE, bridgeTo } from '../../web/lib/bridge.js';
 import { Heap } from '../../web/lib/heap.js';
 import { Attention } from '../../web/lib/index.js';
+import { prepare } from '../../web/lib/sdpa.js';
+import { argument } from '../../web/lib/shapes.js';
 import { load } from '../../web/lib/variants.js';
 import { sharingEngine } from '../sharing.mjs';
 import { UNTHREADED, VARIANTS, engineOf, eachOf, random, tensor } from './each_variant.js';
@@ -114,7 +116,8 @@ eachThreaded('a source that is the same memory is read before it is written over
     const want = bits(shifted);
     assert.deepEqual(bits(held.set(shifted).data), want, `${by} bytes`);
   }
-  assert.deepEqual(bits(held.set(held).data), bits(held.set(held.data).data));
+  const want = bits(held.data);
+  for (const own of [held, held.data]) assert.deepEqual(bits(held.set(own).data), want);
 });
 
 for (const variant of THREADED)
@@ -154,3 +157,28 @@ eachThreaded('small calls of plain arrays run in memory that is not shared, whic
   assert.throws(() => attn.sdpa({ get data() { attn.dispose(); return q.data; }, shape: q.shape }, k, v), { code: 'disposed' });
   assert.equal(attn.memoryBytes, 0);
 });
+
+for (const variant of THREADED)
+  test(`small is what C leaves on one thread, and no call without work (${variant})`, () => withHeap(variant, (heap, module) => {
+    heap.makeUnshared = module.makeUnshared;
+    // [query rows, keys, columns of key, of value]
+    const isSmall = (rows, keys, dim, dimV) => {
+      const inputs = [[rows, dim], [keys, dim], [keys, dimV]].map((shape) => argument(heap, { data: new Float32Array(shape[0] * shape[1]), shape }, 'x'));
+      const { home } = prepare(heap, ...inputs, null, { mayStream: true });
+      assert.equal(prepare(heap, ...inputs, null).home, heap);
+      return [home !== heap, heap.scope((scope) => {
+        const call = prepare(heap, ...inputs, null).load(scope);
+        const bytes = scope.take(4);
+        const workspace = (threads) => {
+          heap.call('attn_sdpa_f32_workspace', ...call, threads, bytes, 0);
+          return heap.view('u32', bytes, 1)[0];
+        };
+        assert.ok(rows === 0 || workspace(0) > 0);
+        return workspace(heap.threads) === workspace(0); // each thread has its own
+      })];
+    };
+    assert.equal(1365 * 4097 * 3, 2 ** 24 - 1);
+    assert.deepEqual(isSmall(1365, 4097, 1, 2), [true, true]);
+    assert.deepEqual(isSmall(1024, 4096, 2, 2), [false, false]);
+    assert.deepEqual(isSmall(0, 2 ** 18, 2, 2), [false, true]);
+  }));

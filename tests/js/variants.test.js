@@ -96,6 +96,20 @@ test('no room for memory beside that of an engine with threads: it does without'
     }`), '1 2 true\n1 2 true\n2 2 true');
 });
 
+test('memory for small calls that cannot grow: they take the other', () => {
+  assert.equal(inNode(`
+    const { Memory } = WebAssembly;
+    WebAssembly.Memory = function (options) {
+      return new Memory(options.shared ? options : { ...options, maximum: options.initial });
+    };
+    const engines = [await Attention.create({ threads: 2 }), await Attention.create()];
+    for (const keys of [30, 3000, 1500]) {
+      const [q, k, v] = [1, keys, keys].map((rows) => ({ data: Float32Array.from({ length: 2 * rows * 64 }, (_, i) => Math.sin(i)), shape: [2, rows, 64] }));
+      const [got, want] = engines.map((attn) => attn.sdpa(q, k, v).output.data);
+      console.log(engines[0].memoryBytes > 2 ** 21, got.every((x, i) => x === want[i]));
+    }`), 'false true\ntrue true\ntrue true');
+});
+
 test('Node ends although an engine lives, with threads, too', () => {
   assert.equal(inNode(`const attn = await Attention.create(); console.log(attn.threads);`), '1');
   assert.equal(inNode(`

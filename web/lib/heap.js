@@ -180,16 +180,15 @@ export class Heap {
 
 // The memory of one call: take() and put() everything, then fill(), then call and copy out.
 class Scope {
-  #heap;
   #blocks = [];
   #inputs = new Map();
 
   constructor(heap) {
-    this.#heap = heap;
+    this.heap = heap;
   }
 
   take(bytes) {
-    const pointer = this.#heap.alloc(bytes);
+    const pointer = this.heap.alloc(bytes);
     this.#blocks.push(pointer);
     return pointer;
   }
@@ -207,10 +206,10 @@ class Scope {
   }
 
   fill() {
-    for (const [argument, { pointer, type }] of this.#inputs) this.#heap.set(type, pointer, argument.read());
+    for (const [argument, { pointer, type }] of this.#inputs) this.heap.set(type, pointer, argument.read());
   }
 
   end() {
-    for (const pointer of this.#blocks) this.#heap.free(pointer);
+    for (const pointer of this.#blocks) this.heap.free(pointer);
   }
 }

@@ -87,7 +87,7 @@ export function scoreAttention(heap, query, key, value, options) {
   return heap.scope((scope) => {
     const pointer = scope.put(v, type);
     runAdditive(pointer)(heap, scope, name, type, ...load(scope));
-    return collect();
+    return collect(scope);
   });
 }
 

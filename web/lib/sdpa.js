@@ -82,8 +82,8 @@ export function readOut(heap, out, type, shape, inputs) {
   return pointer;
 }
 
-// prepare(...) -> { heap (where to run it), name, type, shape, shapes (of the outputs), tensors (arguments), stream,
-// load(scope) -> [desc, data], collect() -> result }: everything but running it.
+// prepare(...) -> { home (the heap to run it on), name, type, shape, shapes (of the outputs), tensors (arguments), stream,
+// load(scope) -> [desc, data], collect(scope) -> result }: everything but running it. The scope is of `home` or of `heap`.
 // given: the element type, where the tensors do not decide it alone.
 export function prepare(heap, query, key, value, options, { mayStream = false, type: given = null } = {}) {
   const o = readOptions(options, 'options', OPTIONS);
@@ -151,7 +151,8 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
 
   const work = batch * num_heads * seq_len_q * seq_len_kv * (head_dim + head_dim_v);
   const isPlain = !o.out && [...tensors, mask, slopes].every((input) => !input?.locate);
-  const home = mayStream && isPlain && work < SHARED_FROM ? heap.forSmall : heap;
+  // Without work (an empty axis) the other tensors may be of any size.
+  const home = mayStream && isPlain && work > 0 && work < SHARED_FROM ? heap.forSmall : heap;
   const stream = mayStream && streams(home, type, k, v, { stacks: batch * num_kv_heads, rows: (seq_len_q * num_heads) / num_kv_heads });
   const results = {};
   const load = (scope) => {
@@ -168,20 +169,22 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
     fields['masks[0]'] = maskFields(scope, mask, type, maskFrom);
     if (lengths) fields.kv_lengths = scope.put(lengths, 'i32');
     scope.fill();
-    home.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
-    home.write(desc, SDPA_DESC, fields);
-    if (stream) home.write(desc, SDPA_DESC, { key: { batch: 0, head: 0 }, value: { batch: 0, head: 0 } });
-    home.write(data, SDPA_DATA, { ...inputs, ...results });
+    scope.heap.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
+    scope.heap.write(desc, SDPA_DESC, fields);
+    if (stream) scope.heap.write(desc, SDPA_DESC, { key: { batch: 0, head: 0 }, value: { batch: 0, head: 0 } });
+    scope.heap.write(data, SDPA_DATA, { ...inputs, ...results });
     if (stream) stream.pointers = [inputs.key, inputs.value];
     return [desc, data];
   };
-  const result = (name) => (results[name] ? new Tensor(home.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
-  const collect = () => ({ output: o.out ?? result('out'), weights: result('weights'), scores: result('scores'), logsumexp: result('logsumexp') });
+  const collect = (scope) => {
+    const result = (name) => (results[name] ? new Tensor(scope.heap.copy(type, results[name], count(shapes[name])), shapes[name]) : null);
+    return { output: o.out ?? result('out'), weights: result('weights'), scores: result('scores'), logsumexp: result('logsumexp') };
+  };
   // Engine tensors may be freed while a call waits for its next slice.
   const held = [query, key, value, o.attnMask, o.alibiSlopes, o.out].filter((tensor) => tensor?.[LOCATE]);
   const recheck = () => held.forEach((tensor) => tensor[LOCATE](heap, 'tensor in use'));
   const shape = { batch, num_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v };
-  return { heap: home, name: `attn_sdpa_${type}`, type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
+  return { home, name: `attn_sdpa_${type}`, type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
 }
 
 // Multiply-adds from which a call may be shared: the default of attn_threads_set_grain().
@@ -218,14 +221,21 @@ function runStreamed(heap, scope, name, desc, data, { tensors, stacks, bytes, po
   }
 }
 
-export function sdpa(engine, query, key, value, options) {
-  const { heap, name, type, stream, load, collect } = prepare(engine, query, key, value, options, { mayStream: true });
-  return heap.scope((scope) => {
+export function sdpa(heap, query, key, value, options) {
+  const { home, name, type, stream, load, collect } = prepare(heap, query, key, value, options, { mayStream: true });
+  const runOn = (where) => where.scope((scope) => {
     const [desc, data] = load(scope);
-    if (stream) runStreamed(heap, scope, name, desc, data, stream);
-    else run(heap, scope, name, type, desc, data);
-    return collect();
+    if (stream) runStreamed(where, scope, name, desc, data, stream);
+    else run(where, scope, name, type, desc, data);
+    return collect(scope);
   });
+  try {
+    return runOn(home);
+  } catch (error) {
+    // What the memory of small calls cannot get, the other may have.
+    if (home === heap || error.code !== 'memory') throw error;
+    return runOn(heap);
+  }
 }
 
 // Milliseconds of work between two looks at the event loop.
@@ -263,6 +273,6 @@ export async function sdpaAsync(heap, query, key, value, options) {
       signal?.throwIfAborted();
       recheck();
     }
-    return collect();
+    return collect(scope);
   });
 }
