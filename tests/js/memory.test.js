@@ -249,6 +249,7 @@ async function comeAndGo(variants, rounds) {
   for (let i = 0; i < rounds; i++) {
     const attn = await Attention.create(engineOf(variants[i % variants.length]));
     attn.tensor([1000]);
+    attn.sdpa([[1]], [[1]], [[1]]); // makes the second memory of an engine with threads
     works(attn);
     attn.dispose();
   }

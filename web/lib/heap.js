@@ -99,7 +99,7 @@ export class Heap {
     return new VIEWS[type](this.module.memory.buffer, pointer, length);
   }
 
-  // set(type, pointer, elements): what a view there would do by its set(). Whatever copies into memory calls this.
+  // set(type, pointer, elements): what a view there would do by its set(). Whatever copies a caller's arrays into memory calls this.
   set(type, pointer, elements) {
     const { bridge } = this.module;
     // Memory that is shared may be this memory, and then pieces might overlap.

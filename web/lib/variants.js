@@ -65,18 +65,18 @@ function locate(wasmUrl, { name, url }) {
   }
 }
 
-// The same build for memory that is not shared: in the import "memory" 3 becomes 1. Atomics are for both.
-function unshare(bytes) {
+// The same build for memory that is not shared, or null where that cannot be: in the import "memory" 3 becomes 1. Atomics are for both.
+async function compileUnshared(bytes) {
   const copy = Uint8Array.from(bytes);
   const limits = [6, 0x6d, 0x65, 0x6d, 0x6f, 0x72, 0x79, 2, 3];
   const at = copy.findIndex((_, start) => limits.every((byte, i) => copy[start + i] === byte));
+  if (at < 0) return null;
   copy[at + limits.length - 1] = 1;
-  return copy;
+  return WebAssembly.compile(copy).catch(() => null);
 }
 
 // [module, the same for memory that is not shared, or null where there is none or it is the same]
-const compileBytes = (bytes, isShared) =>
-  Promise.all([WebAssembly.compile(bytes), isShared ? WebAssembly.compile(unshare(bytes)).catch(() => null) : null]);
+const compileBytes = (bytes, isShared) => Promise.all([WebAssembly.compile(bytes), isShared ? compileUnshared(bytes) : null]);
 
 async function read(url, isShared) {
   const fs = url.protocol === 'file:' && globalThis.process?.getBuiltinModule?.('node:fs');
