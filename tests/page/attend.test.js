@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Attention } from '../../web/lib/index.js';
-import { subtract } from '../../web/page/arithmetic.js';
+import { largestOf, subtract } from '../../web/page/arithmetic.js';
 import { attendTensors, attendText, columnTerms, edited, rowTerms, softmaxGradient } from '../../web/page/attend.js';
 import { Decoder, squareRootFigure, textbookSteps, textbookTensors } from '../../web/page/figures.js';
 import { attendLarge, Cancelled, largeHead } from '../../web/page/large.js';
@@ -239,6 +239,10 @@ test('the textbook example, to the last digit', () => {
   const warm = textbookSteps(attn, { edits: { q: { 0: 3 } }, scaled: true, temperature: 2.5 });
   const drawn = attendTensors(attn, textbookTensors({ edits: { q: { 0: 3 } } }), job({ mask: { kind: 'none' }, scaled: true, temperature: 2.5 }));
   warm.weights.forEach((weight, j) => assert.ok(Math.abs(weight - drawn.weights.data[j]) < 1e-12, `${weight}, not ${drawn.weights.data[j]}`));
+});
+
+test('the largest size of a number', () => {
+  assert.deepEqual([[], [0], [1, -3, 2], [-Infinity, 1], [2, NaN, 1]].map(largestOf), [0, 0, 3, Infinity, NaN]);
 });
 
 test('why the division by sqrt(d): without it the largest weight grows with d, with it nothing does', () => {

@@ -86,6 +86,24 @@ test('a link to a model with words that it does not know: the reason, and no fra
   await page.context().close();
 });
 
+test('a link to what is too much: what could mend it is there; and work that is given up before the first picture', async () => {
+  const page = await browser.open({ hash: `#v=1&score=additive&headDim=64&text=${'so+many+words+'.repeat(100)}`, wait: false });
+  await page.locator('.failure', { hasText: 'choose another score.' }).waitFor();
+  for (const part of ['.stage', '.inspector', '.heads-section']) assert.equal(await page.locator(part).isVisible(), false, part);
+  await after(page, () => page.getByLabel('Score', { exact: true }).selectOption('dot'));
+  assert.equal(await page.locator('.stage').isVisible(), true);
+  assert.equal(await page.locator('.problem:not(:empty)').count(), 0);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+
+  const long = await browser.open({ hash: '#v=1&preset=long&source=long', wait: false });
+  await long.locator('.settings > .progress button').click({ timeout: 90000 });
+  await long.locator('.failure', { hasText: /^Cancelled\.$/ }).waitFor();
+  assert.equal(await long.locator('.settings').isVisible(), true);
+  assert.deepEqual(long.complaints, []);
+  await long.context().close();
+});
+
 test('the head of a model stays in sight beside its column, and ends with it', async () => {
   const page = await browser.open({ hash: '#v=1&preset=trained&source=trained&text=The+key+to+the+cabinets+is+on+the+chair+.' });
   const boxes = () => page.evaluate(() => Object.fromEntries(['stage', 'inspector'].map((name) => [name, document.querySelector(`.${name}`).getBoundingClientRect().toJSON()])));

@@ -78,7 +78,7 @@ test('colour tables: 256 colours; cividis only grows lighter, grey only darker',
 test('numbers for people', () => {
   assert.deepEqual([format(0.47, 3), format(-0.0001, 2), format(-1.5, 1), format(-Infinity), format(NaN), format(123456, 1)], ['0.470', '0.00', '−1.5', '−∞', 'NaN', '1.23·10⁵']);
   assert.deepEqual([percent(0.4699), percent(0.001), percent(0), percent(1)], ['47 %', '<1 %', '0 %', '100 %']);
-  assert.deepEqual([scientific(5.58e-9), scientific(-1e-12, 2), scientific(0), scientific(12345)], ['5.6·10⁻⁹', '−1.00·10⁻¹²', '0', '1.2·10⁴']);
+  assert.deepEqual([scientific(5.58e-9), scientific(-1e-12, 2), scientific(0), scientific(12345), scientific(NaN), scientific(-Infinity)], ['5.6·10⁻⁹', '−1.00·10⁻¹²', '0', '1.2·10⁴', 'NaN', '−∞']);
 });
 
 test('every preset, stage and lesson step has its words', () => {

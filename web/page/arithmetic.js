@@ -47,9 +47,9 @@ export function meanMatrix(attn, data, count) {
   return project(attn, { data: columns, shape: [size, count] }, { data: new Float32Array(count).fill(1 / count), shape: [1, count] }).data;
 }
 
-/** The largest size of a number. */
+/** The largest size of a number; NaN where there is one. */
 export function largestOf(values) {
   let top = 0;
-  for (const x of values) if (!(Math.abs(x) <= top)) top = Math.abs(x);
+  for (const x of values) top = Math.max(top, Math.abs(x));
   return top;
 }

@@ -153,6 +153,8 @@ const checkpointButton = h('button', { type: 'button', class: 'chip', hidden: tr
 const lessonButton = h('button', { type: 'button', class: 'chip chip-lesson', onclick: () => apply(lessonState(0)) }, t.lessonStart);
 const headsLede = h('small', {});
 const settingsTitle = h('h2', { id: 'settings-title' }, t.settingsTitle);
+const settingsBox = h('section', { class: 'settings', 'aria-labelledby': 'settings-title' },
+  settingsTitle, controls.element, problem, progress, modelView.measured, timing, agreement);
 const panelSlot = h('section', { class: 'panel-slot wide', hidden: true, 'aria-labelledby': 'heading' });
 const intro = h('section', { class: 'intro', 'aria-label': t.textLabel });
 
@@ -171,8 +173,7 @@ document.body.append(
     h('section', { class: 'heads-section', 'aria-labelledby': 'heads-title' },
       h('h2', { id: 'heads-title' }, t.headsTitle, headsLede), heads.element),
     h('div', { class: 'stage-column' }, stage.element),
-    h('section', { class: 'settings', 'aria-labelledby': 'settings-title' },
-      settingsTitle, controls.element, problem, progress, modelView.measured, timing, agreement),
+    settingsBox,
     inspector.element,
     tables.element),
   h('footer', { class: 'bottom' }, h('p', {}, t.footer, manual && [' ', h('a', { href: manual }, t.manual)])),
@@ -257,7 +258,7 @@ function cancelWork() {
   const { result, head, query, stage: shown } = store.get();
   // A stage that was given up would be waited for in vain.
   const given = result?.large && !heldMatrix(result, head, shown, query) && heldMatrix(result, head, 'weights');
-  store.set({ progress: null, problem: t.cancelled, ...(given ? { stage: 'weights' } : {}) });
+  store.set({ progress: null, problem: withLast(t.cancelled), ...(given ? { stage: 'weights' } : {}) });
 }
 
 // what the worker is asked
@@ -432,8 +433,10 @@ function frame(state) {
   textHint.textContent = state.source === 'trained' ? t.trained.hint : models ? t.trained.fileHint : t.textHint;
   headsLede.textContent = models ? t.trained.headsLede : state.result?.heads === 1 ? '' : t.headsLede;
   settingsTitle.hidden = Boolean(state.result?.perLayer) || controls.empty;
-  // Without a picture, and with the reason said, there is nothing to read off or to set.
-  root.classList.toggle('is-blank', !state.result && Boolean(message || state.textProblem));
+  // Without a picture, and with the reason said, there is nothing to read off, and to set only what could mend it.
+  const blank = !state.result && Boolean(message || state.textProblem);
+  root.classList.toggle('is-blank', blank);
+  settingsBox.hidden = blank && !state.problem;
   const words = t.presets[state.preset] ?? t.presets.heads;
   hero.title.textContent = words.title;
   hero.text.textContent = words.text;

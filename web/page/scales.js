@@ -70,16 +70,16 @@ const RAISED = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹
 
 /** A number for people: three decimals for weights, less where there is no room; a real minus sign; 1.23·10⁵. */
 export function format(value, digits = 3) {
-  if (Number.isNaN(value)) return 'NaN';
-  if (value === Infinity) return '∞';
-  if (value === -Infinity) return '−∞';
-  if (Math.abs(value) >= 1e5) return scientific(value, 2);
+  if (!(Math.abs(value) < 1e5)) return scientific(value, 2);
   const text = value.toFixed(digits);
   return (Number(text) === 0 ? text.replace('-', '') : text).replace('-', '−');
 }
 
 /** 5.6·10⁻⁹ */
 export function scientific(value, digits = 1) {
+  if (Number.isNaN(value)) return 'NaN';
+  if (value === Infinity) return '∞';
+  if (value === -Infinity) return '−∞';
   if (value === 0) return '0';
   const [mantissa, exponent] = value.toExponential(digits).split('e');
   return `${mantissa.replace('-', '−')}·10${[...exponent.replace('+', '')].map((sign) => RAISED[sign] ?? '⁻').join('')}`;

@@ -279,7 +279,7 @@ export const t = {
   announceResult: ({ head, name, entropy, byColumn, query, key, weight }) => `${head}, ${name}: entropy ${format(entropy, 2)} bits. ${byColumn ? `${key} is looked at most by ${query}` : `${query} looks most at ${key}`}: ${percent(weight)}.`,
   refused: (names) => (names.includes('v') ? 'This link was not made by this page, or by a newer version of it: it is not followed.' : `Parts of the link could not be understood and are left at their defaults: ${names.join(', ')}.`),
   progress: (share) => `Being computed: ${Math.round(100 * share)} %`,
-  cancel: 'Cancel', cancelled: 'Cancelled. The last good picture stays.', lastStays: 'The last good picture stays.',
+  cancel: 'Cancel', cancelled: 'Cancelled.', lastStays: 'The last good picture stays.',
   additiveTooLong: (most) => `The additive score computes 2d numbers for each pair of words in each head; with these heads it is offered for up to ${most} words. Shorten the text, take fewer or smaller heads, or choose another score.`,
   manual: 'Manual',
   footer: 'Nothing you type or open leaves this machine. The weights are computed in float32 by the engine at each keystroke; the page only draws them. The “previous word” part of X stands for what an earlier layer would have written.',
