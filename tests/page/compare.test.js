@@ -52,6 +52,13 @@ test('two settings alike: it is said that nothing differs', async () => {
   const page = await open({ head: 1, compare: { ...other, mask: { kind: 'causal' } } });
   assert.match(await page.locator('.compare-facts').innerText(), /They do not differ anywhere\.$/);
   await closed(page);
+
+  const overflowing = Object.fromEntries(Array.from({ length: 600 }, (_, i) => [i, 3e38]));
+  const nowhere = await open({ head: 1, compare: { ...other, mask: { kind: 'causal' } }, edits: { q: overflowing, k: overflowing } });
+  assert.match(await nowhere.locator('.compare-facts').innerText(), /compared\.$/);
+  await nowhere.getByRole('tab', { name: 'Weights', exact: true }).click();
+  assert.match(await nowhere.locator('.readout').innerText(), /weight NaN/);
+  await closed(nowhere);
 });
 
 test('the average over all heads, on request, in every pane and on the stage', async () => {

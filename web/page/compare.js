@@ -6,7 +6,7 @@ import { h } from './dom.js';
 import { MatrixView } from './matrix.js';
 import { HEAD_SIZES, headKinds } from './model.js';
 import { headTitle } from './names.js';
-import { cellNumbers, cellOf, hiddenOf, hidesAny, panesOf } from './slices.js';
+import { cellNumbers, cellOf, hiddenOf, hidesAny, isZero, panesOf } from './slices.js';
 import { within } from './stage.js';
 import { scoreKinds } from './state.js';
 import { t } from './strings.js';
@@ -78,7 +78,7 @@ export class ComparePanel {
     this.#panes = null;
     if (!other?.pair || !result || result.large) return;
     this.#panes = panesOf(state, head);
-    this.#facts.textContent = t.compare.facts(this.#panes, state) + (this.#panes.difference.scale.high === 0 ? ` ${t.compare.same}` : '');
+    this.#facts.textContent = t.compare.facts(this.#panes, state) + (isZero(this.#panes.difference) ? ` ${t.compare.same}` : '');
     const words = t.compare.titles(state, { first: result.job, second: other.job });
     for (const [name, matrix] of Object.entries({ first: this.#panes.first, second: this.#panes.second, difference: this.#panes.difference })) {
       const { tokens, keyTokens } = name === 'second' ? other : result;

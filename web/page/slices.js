@@ -27,11 +27,17 @@ export function hiddenOf(result, head) {
   return (i, j) => seen[base + i * m + j] === -Infinity;
 }
 
-/** Whether any cell of a matrix is hidden: only then the colour bar has to say how that looks. */
-export function hidesAny({ rows, cols, hidden }) {
-  for (let i = 0; i < rows; i += 1) for (let j = cols - 1; j >= 0; j -= 1) if (hidden(i, j)) return true;
+// From the right: a causal mask hides the upper right.
+function anyCell({ rows, cols }, test) {
+  for (let i = 0; i < rows; i += 1) for (let j = cols - 1; j >= 0; j -= 1) if (test(i, j)) return true;
   return false;
 }
+
+/** Whether any cell of a matrix is hidden: only then the colour bar has to say how that looks. */
+export const hidesAny = (matrix) => anyCell(matrix, matrix.hidden);
+
+/** Whether a matrix is 0 all over; NaN is not 0. */
+export const isZero = (matrix) => !anyCell(matrix, (i, j) => matrix.at(i, j) !== 0);
 
 /** What is held of a large answer's head at a stage (the gradient: of its row `query`), or null. */
 export function heldMatrix(result, head, stage, query) {
