@@ -96,6 +96,31 @@ test('no room for memory beside that of an engine with threads: it does without'
     }`), '1 2 true\n1 2 true\n2 2 true');
 });
 
+test('no room for 4 GiB of shared memory: an engine with less, whose end is an error like any other', () => {
+  assert.equal(inNode(`
+    const { Memory } = WebAssembly;
+    let most = 20000;
+    const asked = [];
+    WebAssembly.Memory = function (options) {
+      if (options.shared) asked.push(options.maximum);
+      if (options.shared && options.maximum > most) throw new RangeError('no memory');
+      return new Memory(options);
+    };
+    const attn = await Attention.create({ threads: 2 });
+    const x = { data: new Float32Array(8 * 200 * 64).fill(2), shape: [8, 200, 64] };
+    const check = () => attn.sdpa(x, x, x).output.data.every((y) => y === 2);
+    console.log(asked.join(), check());
+    for (const mib of [900, 200]) try {
+      attn.tensor([mib, 2 ** 18]);
+      console.log(mib, check());
+    } catch ({ code }) {
+      console.log(code, check());
+    }
+    attn.dispose();
+    most = 4000;
+    await Attention.create({ threads: 2 }).catch(({ code }) => console.log(code));`), '65535,32767,16383 true\n900 true\nmemory true\nmemory');
+});
+
 test('memory for small calls that cannot grow: they take the other', () => {
   assert.equal(inNode(`
     const { Memory } = WebAssembly;

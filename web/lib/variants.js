@@ -142,6 +142,20 @@ async function startWorkers(count, module, memory, { wasm_thread_stack }) {
   return workers;
 }
 
+// Pages, as the builds say it.
+const LIMITS = { initial: 16, maximum: 65535 };
+const LEAST_MAXIMUM = 8191;
+
+// Addresses for all that shared memory may become are reserved at once. Where there are none for 4 GiB (telephones), half will do, and so on.
+function sharedMemory() {
+  for (let { maximum } = LIMITS; ; maximum >>= 1)
+    try {
+      return new WebAssembly.Memory({ ...LIMITS, maximum, shared: true });
+    } catch (error) {
+      if (maximum <= LEAST_MAXIMUM) throw error;
+    }
+}
+
 // instantiate([module, unshared], threads, isShared) -> { exports, memory, workers, bridge, makeUnshared }
 //   bridge        the faster way into shared memory, or null
 //   makeUnshared  () -> the same on memory of its own that is not shared, or null
@@ -150,13 +164,12 @@ async function instantiate([module, unshared], threads, isShared) {
     const { exports } = await WebAssembly.instantiate(module);
     return { exports, memory: exports.memory, workers: [], bridge: null, makeUnshared: null };
   }
-  const limits = { initial: 16, maximum: 65535 };
   const makeUnshared = unshared && (() => {
-    const memory = new WebAssembly.Memory(limits);
+    const memory = new WebAssembly.Memory(LIMITS);
     const { exports } = new WebAssembly.Instance(unshared, { env: { memory, may_sleep: () => 0 } });
     return { exports, memory, workers: [], bridge: null };
   });
-  const memory = new WebAssembly.Memory({ ...limits, shared: true });
+  const memory = sharedMemory();
   const sleeps = maySleep();
   const { exports } = await WebAssembly.instantiate(module, { env: { memory, may_sleep: () => sleeps } });
   const bridge = await bridgeTo(memory);
