@@ -24,7 +24,7 @@ const { values: options, positionals } = parseArgs({
     jobs: { type: 'string', default: '1' },
     keep: { type: 'boolean', default: false },
     valgrind: { type: 'boolean', default: false },
-    fresh: { type: 'boolean', default: false }, // from the kept seeds alone
+    fresh: { type: 'boolean', default: false }, // from the kept seeds alone, the same way each time: as a test
   },
 });
 const C_TARGETS = ['sdpa', 'layers', 'operators'];
@@ -58,7 +58,7 @@ function fuzz(target) {
   mkdirSync('build/fuzz-found', { recursive: true });
   const { status, stderr, stdout } = run(program(target), [
     corpus, `-max_total_time=${options.seconds}`, `-max_len=${LONGEST_INPUT}`, '-timeout=60', '-rss_limit_mb=2048', '-use_value_profile=1',
-    ...(options.jobs === '1' ? [] : [`-fork=${options.jobs}`]), '-print_final_stats=1', '-verbosity=1', `-artifact_prefix=build/fuzz-found/${target}-`,
+    ...(options.fresh ? ['-seed=1'] : []), ...(options.jobs === '1' ? [] : [`-fork=${options.jobs}`]), '-print_final_stats=1', '-verbosity=1', `-artifact_prefix=build/fuzz-found/${target}-`,
   ], 'pipe');
   const output = `${stdout}${stderr}`;
   if (status === 0) {
