@@ -3,7 +3,7 @@
 
 import { cssColor } from './colormaps.js';
 import { h, tokenText } from './dom.js';
-import { block, frac, k, mi, mn, mo, mtext, q, row, sqrt, sub, sum, sup, v } from './math.js';
+import { block, chain, frac, k, mi, mn, mo, mtext, q, row, sqrt, sub, sum, sup, v } from './math.js';
 import { format } from './scales.js';
 import { t } from './strings.js';
 import { placeAfter } from './tokens.js';
@@ -52,10 +52,10 @@ export class Inspector {
       term(t.inspector.mask, h('p', {}, hidden ? t.inspector.maskHidden : mask.kind === 'none' ? t.inspector.maskNone : t.inspector.maskVisible)),
       term(t.inspector.softmax, hidden
         ? h('p', {}, t.inspector.softmaxHidden)
-        : block(sub(mi('a'), row(mn(i + 1), mo(','), mn(j + 1))), mo('='), frac(
+        : chain([sub(mi('a'), row(mn(i + 1), mo(','), mn(j + 1)))], [frac(
           sup(mi('e'), shifted(mn(format(at.score, 2)), terms.shift)),
-          row(sum(mi('m')), sup(mi('e'), shifted(sub(mi('s'), mi('m')), terms.shift)))), mo('='),
-        frac(mn(format(at.power, 4)), mn(format(terms.sum, 4))), mo('='), mn(format(at.weight, 4))),
+          row(sum(mi('m')), sup(mi('e'), shifted(sub(mi('s'), mi('m')), terms.shift))))],
+        [frac(mn(format(at.power, 4)), mn(format(terms.sum, 4)))], [mn(format(at.weight, 4))]),
       terms.shift !== 0 && h('p', { class: 'term-what' }, t.inspector.shifted)),
       term(t.inspector.sum, [
         block(sub(mi('o'), mn(i + 1)), mo('='), sum(mi('j')), sub(mi('a'), row(mn(i + 1), mi('j'))), v(mi('j'))),
@@ -124,9 +124,9 @@ function term(words, ...content) {
 
 function matchFormula({ score }, i, j, number) {
   const [query, key] = [q(mn(i + 1)), k(mn(j + 1))];
-  if (score === 'additive') return block(sub(mi('e'), row(mn(i + 1), mo(','), mn(j + 1))), mo('='), mi('u'), mo('·'), mi('tanh'), mo('('), mi('W'), mo('['), query, mo(';'), key, mo(']'), mo('+'), mi('b'), mo(')'), mo('='), mn(number));
-  if (score === 'multiplicative') return block(query, mo('·'), mi('W'), key, mo('='), mn(number));
-  return block(query, mo('·'), key, mo('='), sum(mi('f')), sub(mi('q'), mi('f')), sub(mi('k'), mi('f')), mo('='), mn(number));
+  if (score === 'additive') return chain([sub(mi('e'), row(mn(i + 1), mo(','), mn(j + 1)))], [mi('u'), mo('·'), mi('tanh'), mo('('), mi('W'), mo('['), query, mo(';'), key, mo(']'), mo('+'), mi('b'), mo(')')], [mn(number)]);
+  if (score === 'multiplicative') return chain([query, mo('·'), mi('W'), key], [mn(number)]);
+  return chain([query, mo('·'), key], [sum(mi('f')), sub(mi('q'), mi('f')), sub(mi('k'), mi('f'))], [mn(number)]);
 }
 
 /** An exponent, less what the engine took from it: the row's largest score, where e to its power would overflow. */
@@ -141,7 +141,7 @@ function scaleFormula(result, at, temperature, digits) {
   const below = [];
   if (divided) below.push(sqrt(mn(result.d)));
   if (temperature !== 1) below.push(...(divided ? [mo('·')] : []), mn(format(temperature, 1)));
-  return block(mi('s'), mo('='), frac(mn(format(at.dot, digits)), row(...below)), mo('='), mn(format(at.score, digits)));
+  return chain([mi('s')], [frac(mn(format(at.dot, digits)), row(...below))], [mn(format(at.score, digits))]);
 }
 
 function bar(share) {

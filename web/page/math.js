@@ -1,6 +1,6 @@
 // MathML, written short. Browsers draw it and screen readers read it; no library is needed.
 
-import { math } from './dom.js';
+import { h, math } from './dom.js';
 
 export const mi = (name, props = {}) => math('mi', props, name);
 export const mn = (number) => math('mn', {}, String(number));
@@ -16,6 +16,9 @@ export const frac = (top, bottom) => math('mfrac', {}, top, bottom);
 export const sqrt = (inside) => row(math('mo', { stretchy: 'false', rspace: '0' }, '√'), inside);
 export const sum = (under) => math('munder', {}, mo('∑'), under);
 export const formula = (...children) => math('math', {}, ...children);
+/** Equal things, each a list of elements: on one line where there is room for them. */
+export const chain = (...equals) => h('div', { class: 'equation' },
+  equals.map((part, i) => math('math', { displaystyle: 'true' }, ...(i > 0 ? [mo('=')] : []), ...part)));
 export const block = (...children) => math('math', { display: 'block' }, ...children);
 /** Query, key and value in their colours. */
 export const q = (index) => sub(mi('q', { class: 'is-query' }), index);
