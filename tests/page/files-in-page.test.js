@@ -80,8 +80,17 @@ test('ready-made weights with tokens, as BertViz takes them', async () => {
   pixel.forEach((x, c) => near(x, colorTable('cividis')[3 * Math.round(255 * weights[0][2][1]) + c], 4, 'cell'));
   assert.deepEqual(await page.locator('[role=tab][aria-disabled=true]').allInnerTexts(), ['Scores', 'Scaled, masked', 'Gradient']);
   assert.match(await page.locator('#stage-off').innerText(), /come without the queries and keys/);
+  assert.match(await page.locator('.stage').innerText(), /Each row sums to 1\./);
   await page.getByRole('tab', { name: 'Scores' }).click({ force: true });
   assert.equal(await page.getByRole('tab', { name: 'Weights' }).getAttribute('aria-selected'), 'true');
+  await closed(page);
+});
+
+test('ready-made weights whose rows do not sum to 1 are said not to', async () => {
+  const page = await browser.open();
+  await give(page, { 'w.json': json({ attention: [[[[0.5, 0.25], [0.25, 0.9]]]], tokens: ['one', 'two'] }) });
+  await press(page, 'Show');
+  assert.match(await page.locator('.stage').innerText(), /The rows of this file sum to 0\.750 to 1\.150, not to 1\./);
   await closed(page);
 });
 

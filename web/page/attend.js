@@ -171,11 +171,11 @@ function additiveLayer(q, { gain }) {
 }
 
 /** Ready-made weights [1, heads, n, m]: nothing to compute but their statistics; cells of weight 0 may be masked or not. */
-export function attendWeights(attn, { weights, tokens, keyTokens, rollout }) {
+export function attendWeights(attn, { weights, sums, tokens, keyTokens, rollout }) {
   const [, heads, n, m] = weights.shape;
   const result = {
     heads, n, m, d: null, dv: null, scale: null, milliseconds: 0, ready: true, variant: attn.variant, threads: attn.threads,
-    weights, scores: null, dots: null, output: null,
+    weights, sums, scores: null, dots: null, output: null,
     tokens, keyTokens, kinds: new Array(heads).fill(rollout ? 'rollout' : 'data'),
   };
   return { ...result, stats: statistics(attn, result, null) };

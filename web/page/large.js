@@ -68,10 +68,10 @@ function computedBase(attn, job, chosen) {
 }
 
 /** `all`: the weights of every head; they stay in the worker. */
-function readyBase(job, { weights, tokens, keyTokens, heads, n, m }) {
+function readyBase(job, { weights, sums, tokens, keyTokens, heads, n, m }) {
   return {
     base: { all: weights, heads, n, m, d: null, dv: null, job: { ...job, mask: { kind: 'none' } }, large: true, ready: true, ids: null },
-    extra: { tokens, keyTokens, kinds: new Array(heads).fill('data') },
+    extra: { sums, tokens, keyTokens, kinds: new Array(heads).fill('data') },
   };
 }
 

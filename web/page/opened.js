@@ -98,7 +98,7 @@ export function useTensors(attn, opened, choice) {
   let set;
   if (choice.mode === 'weights') {
     const { weights, count } = readyWeights(attn, get(choice.weights, 'the weights'), choice.index);
-    set = { weights, heads: weights.shape[1], n: weights.shape[2], m: weights.shape[3], count, rollout: choice.index === ROLLOUT };
+    set = { weights, sums: rowSums(weights), heads: weights.shape[1], n: weights.shape[2], m: weights.shape[3], count, rollout: choice.index === ROLLOUT };
     set.canRoll = count > 1 && set.n === set.m && set.n <= MAX_ROLLOUT;
   } else {
     const [q, k, v] = choice.mode === 'x' ? projected(attn, get, choice)
@@ -144,6 +144,19 @@ function readyWeights(attn, { name, data, shape }, index) {
   }
   if (index >= Math.max(count, 1)) throw new FileProblem(`${name} has ${count} layers; there is no number ${index + 1}.`);
   return { weights: { data: layer(index), shape: [1, heads, n, m] }, count };
+}
+
+/** The least and the largest sum of a row. */
+function rowSums({ data, shape }) {
+  const m = shape.at(-1);
+  let [least, most] = [Infinity, -Infinity];
+  for (let from = 0; from < data.length; from += m) {
+    let sum = 0;
+    for (let at = from; at < from + m; at++) sum += data[at];
+    least = Math.min(least, sum);
+    most = Math.max(most, sum);
+  }
+  return { least, most };
 }
 
 /** A tensor of rank 2, 3 or 4 as [1, heads, n, d]. */

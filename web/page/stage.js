@@ -110,7 +110,7 @@ export class StageView {
     this.#title.textContent = `${headTitle(result, head)}: ${headWords(result, head).name}`;
     const words = t.stages[stage];
     this.#what.textContent = stage === 'difference' ? `${words.what} ${t.compare.facts(compared(state, head), state)}` : words.what;
-    this.#legend.replaceChildren(...coloured(words.read ?? (stage === 'weights' ? t.howToRead : t.howToReadScores)));
+    this.#legend.replaceChildren(...coloured(words.read ?? (stage === 'weights' ? howToRead(result) : t.howToReadScores)));
     const corner = stage === 'gradient' ? t.cornerGradient : t.corner;
     for (const [side, element] of Object.entries(this.#corner)) element.textContent = corner[side];
     if (!matrix) return;
@@ -191,6 +191,11 @@ export function selection({ query, key }) {
 /** The cell, or the nearest one of a smaller matrix, where nothing is outlined then. */
 export function within({ row, col }, { rows, cols }) {
   return { row: Math.min(row, rows - 1), col: Math.min(col, cols - 1), outside: row >= rows || col >= cols };
+}
+
+/** Of weights; those of a file need not sum to 1. Those of bfloat16 are off by up to 0.004. */
+function howToRead({ sums }) {
+  return !sums || (sums.least > 0.995 && sums.most < 1.005) ? t.howToRead : t.howToReadOthers(format(sums.least), format(sums.most));
 }
 
 /** A sentence with its words "row" and "column" in the colours of query and key. */

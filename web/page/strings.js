@@ -95,6 +95,7 @@ export const t = {
   stagesOff: 'Ready-made weights come without the queries and keys they were made of: there are no scores or gradients to show.',
   stageTabs: 'Step shown',
   howToRead: ['Each ', { query: 'row' }, ' is a word that looks (query), each ', { key: 'column' }, ' a word looked at (key). Brighter means more. Each row sums to 1.'],
+  howToReadOthers: (least, most) => ['Each ', { query: 'row' }, ' is a word that looks (query), each ', { key: 'column' }, ` a word looked at (key). Brighter means more. The rows of this file sum to ${least} to ${most}, not to 1.`],
   howToReadScores: ['Each ', { query: 'row' }, ' is a word that looks (query), each ', { key: 'column' }, ' a word looked at (key). Red is a match, blue the opposite, white neither.'],
   corner: { row: 'looks ↓', col: 'at →' },
   cornerGradient: { row: 'pushed ↓', col: 'answers →' },
