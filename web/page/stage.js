@@ -193,7 +193,7 @@ export function within({ row, col }, { rows, cols }) {
   return { row: Math.min(row, rows - 1), col: Math.min(col, cols - 1), outside: row >= rows || col >= cols };
 }
 
-/** Of weights; those of a file need not sum to 1. Those of bfloat16 are off by up to 0.004. */
+/** Of weights; those of a file need not sum to 1. Those of bfloat16 are off by up to 0.002. */
 function howToRead({ sums }) {
   return !sums || (sums.least > 0.995 && sums.most < 1.005) ? t.howToRead : t.howToReadOthers(format(sums.least), format(sums.most));
 }
