@@ -84,13 +84,24 @@ uint32_t attn_threads_shared_tasks(const attn_threads *threads);
  *                    progress or stop in between. The tasks are independent; running each once gives the whole.
  *                    Those of attn_sdpa_f32 go by batch element, then key/value head, equally many for each.
  *                    A range that reaches past the last task is ATTN_ERR_OPTION. attn_linear_* and attn_mha_* are
- *                    one task. */
+ *                    one task.
+ *   first_key, num_keys
+ *                    attn_sdpa_f32 only, one task of at most 4 query rows for each key/value head ((num_heads /
+ *                    num_kv_heads) * seq_len_q <= 4), without weights and scores: read these keys and values alone
+ *                    (0 and 0: all of them), so that they can come in parts, through memory that is used again.
+ *                    data->key and data->value then begin with key first_key, a multiple of 64. The parts follow one
+ *                    another from key 0 on, without gaps, with one workspace that nobody else touches; the one that
+ *                    reaches seq_len_kv writes the outputs, bit by bit those of one call. ATTN_ERR_OPTION: other
+ *                    numbers, or several tasks. ATTN_ERR_UNSUPPORTED: another kind of call; or a query, key or value
+ *                    so tiny (2^-63, a value 2^-26) that all must be seen before any is scaled: make it one call. */
 typedef struct attn_exec {
     attn_threads *threads;
     void *workspace;
     size_t workspace_bytes;
     int32_t first_task;
     int32_t num_tasks;
+    int32_t first_key;
+    int32_t num_keys;
 } attn_exec;
 
 /* ---- Scaled dot-product attention ---------------------------------------------------------------------- */

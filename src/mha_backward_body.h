@@ -179,7 +179,9 @@ static attn_status mha_backward(const attn_mha_desc *desc, const mha_backward_da
         return ATTN_OK;
 
     char *workspace = exec->workspace;
-    const attn_exec scratch = {exec->threads, workspace + plan.scratch, bytes - plan.scratch, 0, 0};
+    const attn_exec scratch = {.threads = exec->threads,
+                               .workspace = workspace + plan.scratch,
+                               .workspace_bytes = bytes - plan.scratch};
     real *q = (real *)(workspace + f->q), *k = (real *)(workspace + f->k),
          *v = (real *)(workspace + f->v), *concat = (real *)(workspace + f->concat);
     real *logsumexp = (real *)(workspace + plan.logsumexp);

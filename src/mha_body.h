@@ -217,8 +217,9 @@ static void add_extra_keys(const mha_plan *plan, const real *q, const real *bias
 static attn_status attend(const attn_mha_desc *desc, const mha_data *data, const mha_plan *plan,
                           int32_t first_head, real *weights, const attn_exec *exec) {
     char *workspace = exec->workspace;
-    const attn_exec scratch = {exec->threads, workspace + plan->scratch,
-                               exec->workspace_bytes - plan->scratch, 0, 0};
+    const attn_exec scratch = {.threads = exec->threads,
+                               .workspace = workspace + plan->scratch,
+                               .workspace_bytes = exec->workspace_bytes - plan->scratch};
     const ptrdiff_t column = (ptrdiff_t)first_head * plan->head_dim;
     const ptrdiff_t kv_column =
         (ptrdiff_t)(first_head / (desc->num_heads / desc->num_kv_heads)) * plan->head_dim;
@@ -260,7 +261,9 @@ static attn_status mha(const attn_mha_desc *desc, const mha_data *data, const at
         return status;
 
     char *workspace = exec->workspace;
-    const attn_exec scratch = {exec->threads, workspace + plan.scratch, bytes - plan.scratch, 0, 0};
+    const attn_exec scratch = {.threads = exec->threads,
+                               .workspace = workspace + plan.scratch,
+                               .workspace_bytes = bytes - plan.scratch};
     status = project_inputs(desc, data, &plan, workspace, &scratch);
     if (plan.heads_per_call == desc->num_heads) {
         if (status == ATTN_OK)

@@ -7,6 +7,11 @@ const char *attn_variant(void) {
     return ATTN_VARIANT;
 }
 
+static bool is_decode(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data) {
+    const int64_t rows = (int64_t)(desc->num_heads / desc->num_kv_heads) * desc->seq_len_q;
+    return rows <= DECODE_ROWS && !data->weights && !data->scores;
+}
+
 /* A call ready to run, but for its workspace, and how many bytes that takes. A call without a row
  * has no task. *threads becomes NULL where the work is too small to share. */
 static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data,
@@ -26,6 +31,7 @@ static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_dat
         .query_scale = (float)(adjusts ? desc->scale : desc->scale * LOG2_E),
         .adjusts = adjusts,
     };
+    call->part_end = desc->seq_len_kv;
     *bytes = 0;
     if (desc->batch == 0 || desc->seq_len_q == 0)
         return ATTN_OK;
@@ -33,8 +39,7 @@ static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_dat
     const double work = (double)desc->batch * desc->num_heads * desc->seq_len_q * desc->seq_len_kv *
                         ((double)desc->head_dim + desc->head_dim_v);
     *threads = parallel_pool(*threads, work);
-    const int64_t rows = (int64_t)(desc->num_heads / desc->num_kv_heads) * desc->seq_len_q;
-    if (rows <= DECODE_ROWS && !data->weights && !data->scores)
+    if (is_decode(desc, data))
         sdpa_plan_decode(call, &call->plan);
     else
         sdpa_plan_tiled(call, attn_threads_count(*threads), &call->plan);
@@ -64,6 +69,21 @@ attn_status attn_sdpa_f32_workspace(const attn_sdpa_desc *desc, const attn_sdpa_
     return ATTN_OK;
 }
 
+/* attn_exec's first_key and num_keys. */
+static attn_status run_part(sdpa_call *call, const attn_exec *exec, int32_t first, int32_t end) {
+    const int32_t seq_len_kv = call->desc->seq_len_kv;
+    if (!is_decode(call->desc, call->data) || call->additive)
+        return ATTN_ERR_UNSUPPORTED;
+    if (exec->first_key < 0 || exec->num_keys < 0 || exec->first_key > seq_len_kv ||
+        exec->first_key % DECODE_KEYS != 0 || exec->num_keys > seq_len_kv - exec->first_key ||
+        end - first != 1)
+        return ATTN_ERR_OPTION;
+    call->part_first = exec->first_key;
+    call->part_end = exec->first_key + exec->num_keys;
+    call->plan.run_task(call, first, 0);
+    return sdpa_decode_part_done(call) ? ATTN_OK : ATTN_ERR_UNSUPPORTED;
+}
+
 attn_status sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const float *v,
                          const attn_exec *exec) {
     sdpa_call call;
@@ -72,16 +92,21 @@ attn_status sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *d
     attn_status status = plan_call(desc, data, &threads, &call, &needed);
     if (status != ATTN_OK)
         return status;
+    attn_exec whole = exec ? *exec : (attn_exec){0};
+    const bool in_parts = whole.first_key != 0 || whole.num_keys != 0;
+    whole.first_key = whole.num_keys = 0;
     int32_t first, end;
-    status = exec_check(exec, needed, (int32_t)call.plan.num_tasks, &first, &end);
+    status = exec_check(&whole, needed, (int32_t)call.plan.num_tasks, &first, &end);
     if (status != ATTN_OK || first == end)
         return status;
-    call.workspace = exec->workspace;
+    call.workspace = whole.workspace;
     if (v) {
         call.additive = v;
         call.additive_scale = call.query_scale;
         call.query_scale = 1.0f;
     }
+    if (in_parts)
+        return run_part(&call, exec, first, end);
     parallel_for(threads, first, end, call.plan.run_task, &call);
     return ATTN_OK;
 }

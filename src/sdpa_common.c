@@ -170,6 +170,8 @@ attn_status exec_check(const attn_exec *exec, size_t workspace_bytes, int32_t nu
     const attn_exec none = {0};
     if (!exec)
         exec = &none;
+    if (exec->first_key != 0 || exec->num_keys != 0)
+        return ATTN_ERR_UNSUPPORTED;
     if (exec->first_task < 0 || exec->num_tasks < 0 || exec->first_task > num_tasks ||
         exec->num_tasks > num_tasks - exec->first_task)
         return ATTN_ERR_OPTION;

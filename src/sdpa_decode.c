@@ -8,7 +8,8 @@
  *             max, sum <- online softmax, s <- 2^(s - max)
  *             out[d] <- out[d] + sum_j s[j] value[j][d]
  *
- * Where keys or values hold tiny numbers, a scaled copy of the block is read instead. */
+ * Where keys or values hold tiny numbers, a scaled copy of the block is read instead. Where keys and
+ * values come in parts, what is kept from part to part stays in the workspace. */
 #include <math.h>
 #include <string.h>
 
@@ -18,11 +19,23 @@
 #include "sdpa_f32.h"
 #include "simd/f32x4.h"
 
-#define DECODE_KEYS 64
+/* Of one task, from part to part. */
+typedef struct progress {
+    softmax_row rows[DECODE_ROWS];
+    int32_t gave_up; /* a part held tiny numbers */
+} progress;
+
+#define PROGRESS_FLOATS ((sizeof(progress) + 15) / 16 * 4)
+
+/* The first thing in a thread's workspace. */
+static progress *progress_of(float *workspace) {
+    return (progress *)workspace;
+}
 
 /* A block of keys or of values of one key/value head, and where it is read. */
 typedef struct source {
-    const float *rows; /* of the head: [seq_len_kv, depth] */
+    const float *rows; /* of the head, from key first on: [.., depth] */
+    int32_t first;
     ptrdiff_t stride;
     int32_t depth;
     float *copy; /* [DECODE_KEYS, depth] */
@@ -31,14 +44,18 @@ typedef struct source {
     float largest, cut;
 } source;
 
+static const float *row_of(const source *s, int32_t key) {
+    return s->rows + (key - s->first) * s->stride;
+}
+
 /* Looks for numbers below limit and, when the first are found among the keys first .. end - 1, says
  * how copies are to be scaled. True: just found. */
 static bool finds_tiny(source *s, int32_t block, int32_t keys, float limit, int target,
                        int32_t first, int32_t end) {
-    if (s->tiny || !has_tiny_f32(keys, s->depth, s->rows + block * s->stride, s->stride, limit))
+    if (s->tiny || !has_tiny_f32(keys, s->depth, row_of(s, block), s->stride, limit))
         return false;
     s->tiny = true;
-    s->largest = largest_f32(end - first, s->depth, s->rows + first * s->stride, s->stride);
+    s->largest = largest_f32(end - first, s->depth, row_of(s, first), s->stride);
     if (s->largest == INFINITY)
         s->largest = 0.0f;
     s->exponent = rescale_exponent(s->largest, target);
@@ -46,7 +63,7 @@ static bool finds_tiny(source *s, int32_t block, int32_t keys, float limit, int 
 }
 
 static const float *take_block(const source *s, int32_t block, int32_t keys, ptrdiff_t *stride) {
-    const float *from = s->rows + block * s->stride;
+    const float *from = row_of(s, block);
     *stride = s->stride;
     if (s->largest == 0.0f)
         return from;
@@ -73,10 +90,14 @@ static void run_task(void *context, int32_t task, int32_t thread) {
     const int32_t group = desc->num_heads / desc->num_kv_heads;
     const int32_t batch = task / desc->num_kv_heads, kv_head = task % desc->num_kv_heads;
 
-    float *queries = call->workspace + (size_t)thread * call->plan.thread_floats;
+    float *workspace = call->workspace + (size_t)thread * call->plan.thread_floats;
+    progress *kept = progress_of(workspace);
+    softmax_row *state = kept->rows;
+    float *queries = workspace + PROGRESS_FLOATS;
     float *outs = queries + (ptrdiff_t)rows * head_dim;
     source key = {
         .rows = call->data->key + batch * desc->key.batch + kv_head * desc->key.head,
+        .first = call->part_first,
         .stride = desc->key.row,
         .depth = head_dim,
         .copy = outs + (ptrdiff_t)rows * head_dim_v,
@@ -84,6 +105,7 @@ static void run_task(void *context, int32_t task, int32_t thread) {
     };
     source value = {
         .rows = call->data->value + batch * desc->value.batch + kv_head * desc->value.head,
+        .first = call->part_first,
         .stride = desc->value.row,
         .depth = head_dim_v,
         .copy = key.copy + (ptrdiff_t)DECODE_KEYS * head_dim,
@@ -91,7 +113,7 @@ static void run_task(void *context, int32_t task, int32_t thread) {
     };
     float scores[DECODE_KEYS];
     int32_t head[DECODE_ROWS], query[DECODE_ROWS], row_first[DECODE_ROWS], row_end[DECODE_ROWS];
-    softmax_row state[DECODE_ROWS];
+    const bool begins = call->part_first == 0, ends = call->part_end == desc->seq_len_kv;
 
     int32_t first = desc->seq_len_kv, end = 0;
     for (int32_t r = 0; r < rows; r++) {
@@ -102,12 +124,21 @@ static void run_task(void *context, int32_t task, int32_t thread) {
             first = min32(first, row_first[r]);
             end = max32(end, row_end[r]);
         }
+        if (!begins)
+            continue;
         const float *from = call->data->query + batch * desc->query.batch +
                             head[r] * desc->query.head + query[r] * desc->query.row;
         scale_row(head_dim, from, call->query_scale, queries + (ptrdiff_t)r * head_dim);
         state[r] = (softmax_row){-INFINITY, 0.0f};
     }
-    memset(outs, 0, sizeof(float) * (size_t)rows * (size_t)head_dim_v);
+    if (begins) {
+        kept->gave_up = false;
+        memset(outs, 0, sizeof(float) * (size_t)rows * (size_t)head_dim_v);
+    } else if (kept->gave_up) {
+        return;
+    }
+    first = max32(first, call->part_first);
+    end = min32(end, call->part_end);
     /* In pieces of one vector, so that every element is looked at. Tiny queries make the keys count
      * as tiny, too: only their products matter. */
     const float key_limit =
@@ -116,6 +147,13 @@ static void run_task(void *context, int32_t task, int32_t thread) {
     for (int32_t b = first / DECODE_KEYS * DECODE_KEYS; b < end; b += DECODE_KEYS) {
         const int32_t block = max32(b, first), block_keys = min32(b + DECODE_KEYS, end) - block;
         const bool found = finds_tiny(&key, block, block_keys, key_limit, 0, first, end);
+        const bool found_value =
+            finds_tiny(&value, block, block_keys, TINY_VALUE, VALUE_EXPONENT, first, end);
+        /* How they are to be scaled, only all keys and values can tell. */
+        if ((found || found_value) && !(begins && ends)) {
+            kept->gave_up = true;
+            return;
+        }
         /* Infinity times a tiny number is infinity, times one that was cut to 0 it would be NaN. */
         if (found && largest_f32(rows, head_dim, queries, head_dim) == INFINITY)
             key.largest = 0.0f;
@@ -126,7 +164,7 @@ static void run_task(void *context, int32_t task, int32_t thread) {
             for (int32_t r = 0; r < rows; r++)
                 settle_row_f32(head_dim, queries + r * head_dim, key.largest);
         }
-        if (finds_tiny(&value, block, block_keys, TINY_VALUE, VALUE_EXPONENT, first, end)) {
+        if (found_value) {
             if (value.exponent <= 0)
                 value.largest = 0.0f;
             else
@@ -136,8 +174,8 @@ static void run_task(void *context, int32_t task, int32_t thread) {
         const float *keys = take_block(&key, block, block_keys, &key_stride);
         const float *values = take_block(&value, block, block_keys, &value_stride);
         for (int32_t r = 0; r < rows; r++) {
-            const int32_t from = max32(b, row_first[r]);
-            const int32_t count = min32(b + DECODE_KEYS, row_end[r]) - from;
+            const int32_t from = max32(block, row_first[r]);
+            const int32_t count = min32(block + block_keys, row_end[r]) - from;
             if (count <= 0)
                 continue;
             const float *key_rows = keys + (from - block) * key_stride;
@@ -164,6 +202,8 @@ static void run_task(void *context, int32_t task, int32_t thread) {
                              value_stride, scores, out);
         }
     }
+    if (!ends)
+        return;
 
     for (int32_t r = 0; r < rows; r++) {
         const float factor = softmax_row_factor(&state[r]);
@@ -197,7 +237,11 @@ void sdpa_plan_decode(const sdpa_call *call, sdpa_plan *plan) {
         .block_rows = (int32_t)rows,
         .blocks = 1,
         .num_tasks = (int64_t)desc->batch * desc->num_kv_heads,
-        /* queries and outputs; copies of a block of keys and of values */
-        .thread_floats = ((rows + DECODE_KEYS) * depth + 3) & ~(uint64_t)3,
+        /* progress; queries and outputs; copies of a block of keys and of values */
+        .thread_floats = (PROGRESS_FLOATS + (rows + DECODE_KEYS) * depth + 3) & ~(uint64_t)3,
     };
+}
+
+bool sdpa_decode_part_done(const sdpa_call *call) {
+    return !progress_of(call->workspace)->gave_up;
 }

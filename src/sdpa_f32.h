@@ -33,6 +33,9 @@ typedef struct sdpa_call {
      * query_scale would be, and that is 1. */
     const float *additive;
     float additive_scale;
+    /* Keys part_first .. part_end - 1 are there, data->key and data->value begin with them. Other parts
+     * came before or will follow unless these are all, 0 and seq_len_kv. (Decode plans only.) */
+    int32_t part_first, part_end;
 } sdpa_call;
 
 /* attn_sdpa_f32, or with v attn_additive_f32. */
@@ -49,8 +52,11 @@ attn_status sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *d
 /* The plans of a checked call with at least one row. tiled: any call; decode: at most DECODE_ROWS
  * stacked rows and neither weights nor scores. */
 #define DECODE_ROWS 4
+#define DECODE_KEYS 64 /* of a block */
 void sdpa_plan_tiled(const sdpa_call *call, int32_t num_threads, sdpa_plan *plan);
 void sdpa_plan_decode(const sdpa_call *call, sdpa_plan *plan);
+/* Whether the parts so far of a decode plan's task were all computed: not where they hold tiny numbers. */
+bool sdpa_decode_part_done(const sdpa_call *call);
 
 /* Scores of some rows of one batch element against keys first .. first + keys - 1, in memory
  * without gaps: row r and key first + j at s[j * rows + r]. Where rows is 1, s is padded to a

@@ -23,7 +23,9 @@ FIELD(attn_exec, workspace, 4);
 FIELD(attn_exec, workspace_bytes, 8);
 FIELD(attn_exec, first_task, 12);
 FIELD(attn_exec, num_tasks, 16);
-SIZE(attn_exec, 20);
+FIELD(attn_exec, first_key, 20);
+FIELD(attn_exec, num_keys, 24);
+SIZE(attn_exec, 28);
 
 FIELD(attn_sdpa_desc, scale, 0);
 FIELD(attn_sdpa_desc, softcap, 8);

@@ -70,6 +70,7 @@ SPOIL(first_task_negative, call->exec.first_task = -1)
 SPOIL(num_tasks_negative, call->exec.num_tasks = -1)
 SPOIL(first_task_beyond_the_last, call->exec.first_task = INT32_MAX)
 SPOIL(more_tasks_than_there_are, call->exec.num_tasks = INT32_MAX)
+SPOIL(keys_in_parts, call->exec.num_keys = 1)
 SPOIL(no_workspace, call->exec.workspace = NULL)
 SPOIL(workspace_misaligned, call->exec.workspace = (char *)call->exec.workspace + 8)
 SPOIL(workspace_one_byte_short, call->exec.workspace_bytes--)
@@ -129,6 +130,7 @@ static const sdpa_refusal sdpa_refusals[] = {
     {"num_tasks < 0", num_tasks_negative, ATTN_ERR_OPTION},
     {"first_task beyond the last", first_task_beyond_the_last, ATTN_ERR_OPTION},
     {"more tasks than there are", more_tasks_than_there_are, ATTN_ERR_OPTION},
+    {"keys in parts, of a call with many rows", keys_in_parts, ATTN_ERR_UNSUPPORTED},
     {"workspace NULL", no_workspace, ATTN_ERR_WORKSPACE},
     {"workspace misaligned", workspace_misaligned, ATTN_ERR_WORKSPACE},
     {"workspace one byte short", workspace_one_byte_short, ATTN_ERR_WORKSPACE},
@@ -320,6 +322,7 @@ SPOIL_MHA(mha_huge_batch, (call->desc.batch = INT32_MAX, call->desc.seq_len_q = 
 SPOIL_MHA(mha_huge_value_stride, call->desc.value.batch = PTRDIFF_MAX)
 SPOIL_MHA(mha_smallest_key_stride, call->desc.key.row = PTRDIFF_MIN)
 SPOIL_MHA(mha_two_tasks, call->exec.num_tasks = 2)
+SPOIL_MHA(mha_keys_in_parts, call->exec.num_keys = 1)
 SPOIL_MHA(mha_no_workspace, call->exec.workspace = NULL)
 SPOIL_MHA(mha_workspace_misaligned, call->exec.workspace = (char *)call->exec.workspace + 4)
 SPOIL_MHA(mha_workspace_one_byte_short, call->exec.workspace_bytes--)
@@ -355,6 +358,7 @@ static const mha_refusal mha_refusals[] = {
     {"value stride too large", mha_huge_value_stride, ATTN_ERR_SIZE},
     {"key stride too small", mha_smallest_key_stride, ATTN_ERR_SIZE},
     {"two tasks", mha_two_tasks, ATTN_ERR_OPTION},
+    {"keys in parts", mha_keys_in_parts, ATTN_ERR_UNSUPPORTED},
     {"workspace NULL", mha_no_workspace, ATTN_ERR_WORKSPACE},
     {"workspace misaligned", mha_workspace_misaligned, ATTN_ERR_WORKSPACE},
     {"workspace one byte short", mha_workspace_one_byte_short, ATTN_ERR_WORKSPACE},
@@ -556,11 +560,32 @@ TEST(rows_without_elements_must_be_countable_too) {
     CHECK_EXACT((double)out[2], 0.0);
 }
 
+TEST(refuses_parts_of_the_keys_that_are_none) {
+    enum { KEYS = 200, WIDTH = 4 };
+    static float key[KEYS * WIDTH], out[2 * WIDTH], workspace[1 << 12] __attribute__((aligned(16)));
+    attn_sdpa_desc desc;
+    attn_sdpa_desc_init(&desc, 1, 2, 2, 1, KEYS, WIDTH, WIDTH);
+    const attn_sdpa_f32_data data = {.query = key, .key = key, .value = key, .out = out};
+    static const struct {
+        int32_t first_key, num_keys, num_tasks;
+    } wrong[] = {{-64, 64, 1}, {0, -1, 1},   {64, KEYS, 1},      {256, 0, 1}, {64, INT32_MAX, 1},
+                 {32, 64, 1},  {0, KEYS, 2}, {INT32_MIN, 64, 1}, {0, KEYS, 0}};
+    for (size_t n = 0; n < sizeof wrong / sizeof *wrong; n++) {
+        const attn_exec exec = {.workspace = workspace,
+                                .workspace_bytes = sizeof workspace,
+                                .first_key = wrong[n].first_key,
+                                .num_keys = wrong[n].num_keys,
+                                .num_tasks = wrong[n].num_tasks};
+        CHECK_STATUS(attn_sdpa_f32(&desc, &data, &exec), ATTN_ERR_OPTION);
+    }
+}
+
 int main(void) {
     RUN(rows_without_elements_must_be_countable_too);
     RUN(float32_refuses_factors_outside_its_range);
     RUN(sdpa_f32_refuses_with_the_right_status_and_writes_nothing);
     RUN(sdpa_f64_refuses_with_the_right_status_and_writes_nothing);
+    RUN(refuses_parts_of_the_keys_that_are_none);
     RUN(sdpa_refuses_to_do_without_its_structs);
     RUN(sdpa_without_outputs_has_nothing_to_do);
     RUN(the_textbook_form_refuses_with_the_right_status_and_writes_nothing);

@@ -499,6 +499,29 @@ static bool gaps_untouched(const call *c, const results *r) {
     return untouched;
 }
 
+/* Runs of run_by_keys that went through, and that met tiny numbers. */
+static int keys_in_parts, keys_given_up;
+
+/* One task, its keys and values in parts of at most `keys`. False: they hold tiny numbers. */
+static bool run_by_keys(const call *c, const attn_sdpa_f32_data *whole, attn_exec *exec,
+                        int32_t keys) {
+    const attn_sdpa_desc *d = &c->desc32;
+    bool refused = false;
+    memset(exec->workspace, 0xFF, exec->workspace_bytes);
+    for (int32_t first = 0; first < d->seq_len_kv; first += keys) {
+        attn_sdpa_f32_data data = *whole;
+        data.key += first * d->key.row;
+        data.value += first * d->value.row;
+        exec->first_key = first;
+        exec->num_keys = d->seq_len_kv - first < keys ? d->seq_len_kv - first : keys;
+        const attn_status status = attn_sdpa_f32(d, &data, exec);
+        CHECK(status == ATTN_ERR_UNSUPPORTED || (status == ATTN_OK && !refused));
+        refused = status != ATTN_OK;
+    }
+    exec->first_key = exec->num_keys = 0;
+    return !refused;
+}
+
 static void run_fast(const call *c, const sdpa_case *k, results *whole, results *parts) {
     attn_sdpa_f32_data data = data_f32(c, k, whole);
     attn_exec exec = {0};
@@ -512,9 +535,18 @@ static void run_fast(const call *c, const sdpa_case *k, results *whole, results 
     CHECK_STATUS(attn_sdpa_f32(&c->desc32, &data, &exec), ATTN_OK);
 
     data = data_f32(c, k, parts);
+    const bool by_keys = k->num_heads / k->num_kv_heads * k->seq_len_q <= 4 && k->seq_len_kv > 64 &&
+                         !(k->outputs & (WEIGHTS | SCORES));
     for (int32_t task = num_tasks - 1; task >= 0; task--) {
-        memset(workspace.data, 0xFF, workspace.bytes);
         exec.first_task = task, exec.num_tasks = 1;
+        if (by_keys) {
+            if (run_by_keys(c, &data, &exec, task % 2 ? 64 : 128)) {
+                keys_in_parts++;
+                continue;
+            }
+            keys_given_up++;
+        }
+        memset(workspace.data, 0xFF, workspace.bytes);
         CHECK_STATUS(attn_sdpa_f32(&c->desc32, &data, &exec), ATTN_OK);
     }
     const guarded *a[4] = {&whole->out, &whole->weights, &whole->scores, &whole->logsumexp};
@@ -522,7 +554,8 @@ static void run_fast(const call *c, const sdpa_case *k, results *whole, results 
     for (int o = 0; o < 4; o++) {
         CHECK(guarded_intact(a[o]) && guarded_intact(b[o]));
         check_that(a[o]->bytes == 0 || memcmp(a[o]->data, b[o]->data, a[o]->bytes) == 0, __FILE__,
-                   __LINE__, "%s differs where the tasks are run one by one", OUTPUT_NAMES[o]);
+                   __LINE__, "%s differs where tasks are run one by one, or keys come in parts",
+                   OUTPUT_NAMES[o]);
         if (!(k->outputs & (1 << o)))
             CHECK(guarded_untouched(a[o], FILL));
     }
@@ -720,6 +753,20 @@ TEST(agrees_with_the_reference_on_random_cases) {
     }
 }
 
+TEST(agrees_where_the_keys_come_in_parts) {
+    keys_in_parts = keys_given_up = 0;
+    for (uint32_t n = 0; n < 200; n++) {
+        static const int32_t KEYS[] = {65, 128, 129, 197, 300};
+        sdpa_case k = random_case(n);
+        k.seq_len_q = 1 + (int32_t)(n % 2);
+        k.seq_len_kv = KEYS[n % 5];
+        k.num_heads = k.num_kv_heads * (1 + (int32_t)(n % 3 == 0));
+        k.outputs = OUT | LOGSUMEXP;
+        run_case(&k);
+    }
+    CHECK(keys_in_parts > 100 && keys_given_up > 10);
+}
+
 /* Failures are pasted here. */
 static const sdpa_case CASES[] = {
     /* one query against a cache, alone and in groups: the decode path */
@@ -839,5 +886,6 @@ int main(void) {
     RUN(the_random_cases_use_every_option);
     RUN(agrees_with_the_reference_on_chosen_cases);
     RUN(agrees_with_the_reference_on_random_cases);
+    RUN(agrees_where_the_keys_come_in_parts);
     return check_summary();
 }

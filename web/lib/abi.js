@@ -45,7 +45,7 @@ export const EXPLAIN_F64_TERMS = layout([], ['products', 'dots', 'scaled', 'soft
   'weights', 'weighted', 'out', 'visible']);
 export const EXPLAIN_F64_TOTALS = layout(['max', 'shift', 'sum', 'logsumexp'], []);
 export const HEAD_STATISTICS = layout(['entropy', 'distance', 'diagonal', 'previous', 'first', 'max'], ['rows']);
-export const EXEC = layout([], ['threads', 'workspace', 'workspace_bytes', 'first_task', 'num_tasks']);
+export const EXEC = layout([], ['threads', 'workspace', 'workspace_bytes', 'first_task', 'num_tasks', 'first_key', 'num_keys']);
 
 export const STATUS = { OK: 0, ERR_SIZE: 5, ERR_MEMORY: 8, ERR_UNSUPPORTED: 9 };
 export const MASK = { NONE: 0, BOOL: 1, ADD: 2 };
