@@ -264,3 +264,18 @@ eachVariant('keys and values that are copied in head by head give the bits of th
     held.forEach((x) => x.free());
   }
 });
+
+eachVariant('a query takes its keys in parts, but for tiny numbers, which change nothing', (attn) => {
+  const next = random(32);
+  for (const [batch, heads, seqLenKv, dim] of [[1, 1, 2100, 64], [2, 1, 1100, 200], [1, 3, 600, 1100]])
+    for (const tiny of [null, 'query', 'key', 'value']) {
+      const inputs = { query: tensor([batch, heads, 1, dim], next), key: tensor([batch, heads, seqLenKv, dim], next), value: tensor([batch, heads, seqLenKv, dim], next) };
+      // In the last part: what came before was computed by then.
+      if (tiny) inputs[tiny].data.fill(1e-30, tiny === 'query' ? 0 : inputs[tiny].data.length - 64 * dim);
+      const held = Object.values(inputs).map((x) => attn.tensor(x.shape).set(x));
+      const options = { returnLogsumexp: true };
+      const [copied, whole] = [attn.sdpa(...Object.values(inputs), options), attn.sdpa(...held, options)];
+      for (const name of ['output', 'logsumexp']) assert.deepEqual(copied[name], whole[name], `${dim} ${tiny} ${name}`);
+      held.forEach((x) => x.free());
+    }
+});

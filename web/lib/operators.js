@@ -1,6 +1,6 @@
-import { EXEC, ROTARY_DESC } from './abi.js';
+import { ROTARY_DESC } from './abi.js';
 import { LOCATE, bytesOf, count, newArray } from './heap.js';
-import { readOut } from './sdpa.js';
+import { readOut, takeExec } from './sdpa.js';
 import { argument, commonType, isList, rank, size, sizes } from './shapes.js';
 import { finite, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
@@ -22,11 +22,7 @@ function result(heap, shape, type, call, given = null, inputs = []) {
 function linearExec(heap, scope, name, sizes) {
   const bytes = scope.take(4);
   heap.call(`${name}_workspace`, ...sizes, heap.threads, bytes);
-  const workspace_bytes = heap.view('u32', bytes, 1)[0];
-  const exec = scope.take(EXEC.size);
-  const workspace = workspace_bytes && scope.take(workspace_bytes);
-  heap.write(exec, EXEC, { threads: heap.threads, workspace, workspace_bytes, first_task: 0, num_tasks: 0 });
-  return exec;
+  return takeExec(heap, scope, heap.view('u32', bytes, 1)[0]);
 }
 
 export function linear(heap, x, weight, bias, options) {
