@@ -13,7 +13,6 @@
  * scores asked for, S spans all keys and the three steps become three passes. (Dao 2023,
  * FlashAttention-2, section 3.1, with rows across the lanes.) */
 #include <math.h>
-#include <string.h>
 
 #include "kernels/additive_f32.h"
 #include "kernels/softmax_f32.h"
@@ -36,6 +35,7 @@ typedef struct panel {
     int32_t first[PANEL], end[PANEL]; /* visible keys of each row */
     int32_t any_first, any_end;       /* keys that some row sees lie in here */
     int32_t all_first, all_end;       /* keys that every row sees */
+    bool has_begun;                   /* outs has values: before, anything */
 } panel;
 
 static bool keeps_scores(const attn_sdpa_f32_data *data) {
@@ -52,9 +52,11 @@ static void fill_panel(const sdpa_call *c, int32_t batch, int32_t kv_head, int64
     const attn_sdpa_desc *desc = c->desc;
     const int32_t group = desc->num_heads / desc->num_kv_heads;
     const int64_t left = c->plan.stacked_rows - first_row;
+    const bool by_row = desc->is_causal || desc->window_left >= 0 || desc->window_right >= 0;
     p->count = left < PANEL ? (int32_t)left : PANEL;
     p->any_first = p->all_end = desc->seq_len_kv;
     p->any_end = p->all_first = 0;
+    p->has_begun = false;
     /* Divided once: 64-bit divisions for every row took a twentieth of the time at 16 tokens. */
     int32_t head = kv_head * group + (int32_t)(first_row / desc->seq_len_q);
     int32_t query = (int32_t)(first_row % desc->seq_len_q);
@@ -65,7 +67,12 @@ static void fill_panel(const sdpa_call *c, int32_t batch, int32_t kv_head, int64
             query = 0;
             head++;
         }
-        sdpa_visible(desc, batch, p->query[r], &p->first[r], &p->end[r]);
+        if (r == 0 || by_row) {
+            sdpa_visible(desc, batch, p->query[r], &p->first[r], &p->end[r]);
+        } else {
+            p->first[r] = p->first[0];
+            p->end[r] = p->end[0];
+        }
         p->all_first = max32(p->all_first, p->first[r]);
         p->all_end = min32(p->all_end, p->end[r]);
         if (p->first[r] < p->end[r]) {
@@ -138,10 +145,11 @@ static bool all_finite(const float *x, int count) {
     return f32x4_sum(acc) == 0.0f;
 }
 
-/* out[d][0..8) += sum_j value[j][d] w[j][0..8) over keys first .. first + keys - 1; value is that
- * of key first. A key that only some of the rows may read has weight 0 for the others; where its
- * value is NaN or infinite, 0 times it would leak into them, so it is then added row by row. */
-static void add_values(const sdpa_call *c, const panel *p, const float *value, ptrdiff_t stride,
+/* out[d][0..8) = sum_j value[j][d] w[j][0..8) over keys first .. first + keys - 1, or += where the
+ * panel has begun; value is that of key first. A key that only some of the rows may read has weight
+ * 0 for the others; where its value is NaN or infinite, 0 times it would leak into them, so it is
+ * then added row by row. */
+static void add_values(const sdpa_call *c, panel *p, const float *value, ptrdiff_t stride,
                        int32_t first, int keys, const float *w, float *out) {
     const int depth = c->desc->head_dim_v;
     const int32_t end = first + keys;
@@ -152,14 +160,17 @@ static void add_values(const sdpa_call *c, const panel *p, const float *value, p
         else
             leaks = !all_finite(value + (key - first) * stride, depth);
     }
+    void (*const product)(int, int, const float *, ptrdiff_t, const float *, float *) =
+        p->has_begun ? product_add_f32 : product_set_f32;
+    p->has_begun = true;
     if (!leaks) {
-        product_add_f32(depth, keys, value, stride, w, out);
+        product(depth, keys, value, stride, w, out);
         return;
     }
     const int32_t inner_first = min32(max32(first, p->all_first), end);
     const int32_t inner_end = max32(min32(end, p->all_end), inner_first);
-    product_add_f32(depth, inner_end - inner_first, value + (inner_first - first) * stride, stride,
-                    w + (inner_first - first) * PANEL, out);
+    product(depth, inner_end - inner_first, value + (inner_first - first) * stride, stride,
+            w + (inner_first - first) * PANEL, out);
     for (int32_t key = first; key < end; key++) {
         if (key >= inner_first && key < inner_end)
             continue;
@@ -254,7 +265,6 @@ static void open_task(task *t, const sdpa_call *c, int32_t index, int32_t thread
             t->tiny_queries = true;
         softmax_init(&t->states[n]);
     }
-    memset(t->outs, 0, sizeof(float) * (size_t)t->num_panels * PANEL * (size_t)head_dim_v);
 }
 
 /* The queries of a task that has tiny factors, and how its keys are to be packed from now on: keys
@@ -355,14 +365,14 @@ static void attend_fused(task *t) {
         pack_keys(t, b, block_end - b);
         const float *values = t->call->data->out ? take_values(t, b, block_end - b, &stride) : NULL;
         for (int32_t n = 0; n < t->num_panels; n++) {
-            const panel *p = &t->panels[n];
+            panel *p = &t->panels[n];
             const int32_t from = tile_floor(max32(p->any_first, b), b);
             const int32_t to = min32(p->any_end, block_end);
             if (from >= to)
                 continue;
             float *s = score_panel(t, n, b, block_end, from, to);
             float *out = t->outs + n * PANEL * depth;
-            softmax_block_f32(&t->states[n], to - from, s, depth, out);
+            softmax_block_f32(&t->states[n], to - from, s, p->has_begun ? depth : 0, out);
             if (values)
                 add_values(t->call, p, values + (from - b) * stride, stride, from, to - from, s,
                            out);

@@ -1,5 +1,7 @@
 #include "kernels/product_f32.h"
 
+#include <string.h>
+
 #include "simd/f32x4.h"
 
 SIMD_INLINE void tile_step(const int rows, const float *a, const float *b, f32x4 acc[][2]) {
@@ -21,7 +23,8 @@ SIMD_INLINE void tile_step(const int rows, const float *a, const float *b, f32x4
  * offset V8 makes the address in an instruction of its own, unless that was done before the loop:
  * hence the first step apart, and a_step hidden from the compiler, which would add it to the
  * offsets. Two steps a turn share the loop's own instructions, with a way out between them, or else
- * the compiler mixes them, and registers run out. */
+ * the compiler mixes them, and registers run out. Of the tails only that of 4 rows is worth the
+ * code: 16 keys end with it (1.02 to 1.04 times as fast). */
 SIMD_INLINE void tile(const int rows, const int add, int depth, const float *a, ptrdiff_t a_step,
                       const float *b, float *c, ptrdiff_t c_stride) {
     f32x4 acc[TILE_ROWS][2];
@@ -30,7 +33,7 @@ SIMD_INLINE void tile(const int rows, const int add, int depth, const float *a, 
         acc[r][0] = add ? f32x4_load(c + r * c_stride) : f32x4_zero();
         acc[r][1] = add ? f32x4_load(c + r * c_stride + 4) : f32x4_zero();
     }
-    if (rows < TILE_ROWS) {
+    if (rows != TILE_ROWS && (rows != 4 || add)) {
         for (int k = 0; k < depth; k++, a += a_step, b += PANEL)
             tile_step(rows, a, b, acc);
     } else if (depth > 0) {
@@ -106,36 +109,52 @@ void product_add_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, co
         tile_add_tail[rows - r](depth, a + r, a_stride, b, c + r * PANEL, PANEL);
 }
 
+void product_set_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *b,
+                     float *c) {
+    int r = 0;
+    for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
+        tile_set_6(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+    if (r < rows)
+        tile_set_tail[rows - r](depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+}
+
+/* One tile of `rows` rows, 4 columns at a time: rows 0-3 as a 4 x 4 block, 4-5 with the first two of
+ * it again. Every store is a whole vector, and what is too much of it the next column's overwrites:
+ * so the last columns go one by one. 2 <= rows. */
+SIMD_INLINE float *pack_tile(int rows, int depth, const float *a, ptrdiff_t a_stride,
+                             float *packed) {
+    const float *row[TILE_ROWS];
+    for (int t = 0; t < TILE_ROWS; t++)
+        row[t] = a + (t < rows ? t : 0) * a_stride;
+    int k = 0;
+    for (; k + 4 < depth; k += 4) {
+        f32x4 upper[4] = {f32x4_load(row[0] + k), f32x4_load(row[1] + k), f32x4_load(row[2] + k),
+                          f32x4_load(row[3] + k)};
+        f32x4 lower[4] = {f32x4_load(row[4] + k), f32x4_load(row[5] + k), f32x4_zero(),
+                          f32x4_zero()};
+        f32x4_transpose4(upper);
+        f32x4_transpose4(lower);
+        for (int t = 0; t < 4; t++) {
+            f32x4_store(packed + t * rows, upper[t]);
+            if (rows > 4)
+                f32x4_store(packed + t * rows + 4, lower[t]);
+        }
+        packed += 4 * rows;
+    }
+    for (; k < depth; k++)
+        for (int t = 0; t < rows; t++)
+            *packed++ = row[t][k];
+    return packed;
+}
+
 void pack_rows_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, float *packed) {
     int r = 0;
-    for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
-        const float *row[TILE_ROWS];
-        for (int t = 0; t < TILE_ROWS; t++)
-            row[t] = a + (r + t) * a_stride;
-        int k = 0;
-        /* 4 columns of 6 rows: rows 0-3 as a 4 x 4 block; 4-5 with the first two of it again, whose
-         * places the next column's store then overwrites, so every store is a whole vector but the
-         * last. */
-        for (; k + 4 < depth; k += 4) {
-            f32x4 upper[4] = {f32x4_load(row[0] + k), f32x4_load(row[1] + k),
-                              f32x4_load(row[2] + k), f32x4_load(row[3] + k)};
-            f32x4 lower[4] = {f32x4_load(row[4] + k), f32x4_load(row[5] + k), f32x4_zero(),
-                              f32x4_zero()};
-            f32x4_transpose4(upper);
-            f32x4_transpose4(lower);
-            for (int t = 0; t < 4; t++) {
-                f32x4_store(packed + t * TILE_ROWS, upper[t]);
-                f32x4_store(packed + t * TILE_ROWS + 4, lower[t]);
-            }
-            packed += 4 * TILE_ROWS;
-        }
-        for (; k < depth; k++)
-            for (int t = 0; t < TILE_ROWS; t++)
-                *packed++ = row[t][k];
-    }
-    for (int k = 0; k < depth && r < rows; k++)
-        for (int t = r; t < rows; t++)
-            *packed++ = a[t * a_stride + k];
+    for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
+        packed = pack_tile(TILE_ROWS, depth, a + r * a_stride, a_stride, packed);
+    if (rows - r == 1)
+        memcpy(packed, a + r * a_stride, sizeof(float) * (size_t)depth);
+    else if (r < rows)
+        pack_tile(rows - r, depth, a + r * a_stride, a_stride, packed);
 }
 
 SIMD_INLINE mask4 pack_panel(const int watched, int depth, const float *const rows[PANEL],

@@ -29,6 +29,9 @@ void product_packed_f32(int rows, int depth, const float *a, const float *b, flo
  * c  [rows, PANEL] contiguous; added to */
 void product_add_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *b,
                      float *c);
+/* The same; overwritten. */
+void product_set_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *b,
+                     float *c);
 
 /* Rows of a natural matrix into tiles of TILE_ROWS for product_packed_f32 (the last tile has what
  * is left). a [rows, depth], a_stride from row to row;  packed [rows * depth] */
