@@ -1,5 +1,6 @@
 #include "kernels/product_f32.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "simd/f32x4.h"
@@ -18,13 +19,13 @@ SIMD_INLINE void tile_step(const int rows, const float *a, const float *b, f32x4
  * functions below are not inlined, because V8 replaces its first, slow code of a function only when
  * it is called again.
  *
- * Of a whole tile's step 24 instructions are left of 30 (at 512 tokens 1.10 times as fast where
- * another thread uses the same core, 1.03 times where none does). For a broadcast load at a constant
- * offset V8 makes the address in an instruction of its own, unless that was done before the loop:
- * hence the first step apart, and a_step hidden from the compiler, which would add it to the
- * offsets. Two steps a turn share the loop's own instructions, with a way out between them, or else
- * the compiler mixes them, and registers run out. Of the tails only that of 4 rows is worth the
- * code: 16 keys end with it (1.02 to 1.04 times as fast). */
+ * Of a whole tile's step 22 and a half instructions are left of 30 (at 512 tokens 1.12 times as fast
+ * where another thread uses the same core, 1.05 times where none does). For a broadcast load at a
+ * constant offset V8 makes the address in an instruction of its own, unless that was done before the
+ * loop: hence the first step apart, and a_step hidden from the compiler, which would add it to the
+ * offsets. Four steps a turn share the loop's own instructions, with a way out after each, or else
+ * the compiler mixes them, and registers run out. b is what is counted: a_step may be 0. Of the
+ * tails only that of 4 rows is worth the code: 16 keys end with it (1.02 to 1.04 times as fast). */
 SIMD_INLINE void tile(const int rows, const int add, int depth, const float *a, ptrdiff_t a_step,
                       const float *b, float *c, ptrdiff_t c_stride) {
     f32x4 acc[TILE_ROWS][2];
@@ -41,16 +42,23 @@ SIMD_INLINE void tile(const int rows, const int add, int depth, const float *a, 
         __asm__("" : "+r"(a_step));
         a += a_step;
         b += PANEL;
-        for (int k = 1; k < depth; k++) {
+        const uintptr_t step = PANEL * sizeof *b;
+        const uintptr_t end = (uintptr_t)b + (uintptr_t)(depth - 1) * step;
+        const uintptr_t before[3] = {end - step, end - 2 * step, end - 3 * step};
+        while ((uintptr_t)b != end) {
             tile_step(rows, a, b, acc);
             a += a_step;
-            if (++k == depth)
-                break;
-            tile_step(rows, a, b + PANEL, acc);
-            a += a_step;
-            b += 2 * PANEL;
+#pragma GCC unroll 3
+            for (int n = 0; n < 3; n++) {
+                if ((uintptr_t)b == before[n])
+                    goto store;
+                tile_step(rows, a, b + (n + 1) * PANEL, acc);
+                a += a_step;
+            }
+            b += 4 * PANEL;
         }
     }
+store:
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         f32x4_store(c + r * c_stride, acc[r][0]);
@@ -60,7 +68,6 @@ SIMD_INLINE void tile(const int rows, const int add, int depth, const float *a, 
 
 #define TILE_ARGS                                                                                  \
     int depth, const float *a, ptrdiff_t a_step, const float *b, float *c, ptrdiff_t c_stride
-typedef void tile_fn(TILE_ARGS);
 
 #define DEFINE_TILE(rows, name, add)                                                               \
     static __attribute__((noinline)) void name##rows(TILE_ARGS) {                                  \
@@ -74,19 +81,29 @@ DEFINE_TILE(1, tile_set_, 0)
 DEFINE_TILE(1, tile_add_, 1)
 DEFINE_TILE(2, tile_set_, 0)
 DEFINE_TILE(2, tile_add_, 1)
-DEFINE_TILE(3, tile_set_, 0)
-DEFINE_TILE(3, tile_add_, 1)
 DEFINE_TILE(4, tile_set_, 0)
 DEFINE_TILE(4, tile_add_, 1)
-DEFINE_TILE(5, tile_set_, 0)
-DEFINE_TILE(5, tile_add_, 1)
 DEFINE_TILE(6, tile_set_, 0)
 DEFINE_TILE(6, tile_add_, 1)
 
-static tile_fn *const tile_set_tail[TILE_ROWS] = {0,          tile_set_1, tile_set_2,
-                                                  tile_set_3, tile_set_4, tile_set_5};
-static tile_fn *const tile_add_tail[TILE_ROWS] = {0,          tile_add_1, tile_add_2,
-                                                  tile_add_3, tile_add_4, tile_add_5};
+/* name(rows, ...): any number of rows below TILE_ROWS, as 4, 2 and 1 of them. */
+#define DEFINE_TAIL(name)                                                                          \
+    static void name##tail(int rows, TILE_ARGS) {                                                  \
+        if (rows & 4) {                                                                            \
+            name##4(depth, a, a_step, b, c, c_stride);                                             \
+            a += 4;                                                                                \
+            c += 4 * c_stride;                                                                     \
+        }                                                                                          \
+        if (rows & 2) {                                                                            \
+            name##2(depth, a, a_step, b, c, c_stride);                                             \
+            a += 2;                                                                                \
+            c += 2 * c_stride;                                                                     \
+        }                                                                                          \
+        if (rows & 1)                                                                              \
+            name##1(depth, a, a_step, b, c, c_stride);                                             \
+    }
+DEFINE_TAIL(tile_set_)
+DEFINE_TAIL(tile_add_)
 
 void product_packed_f32(int rows, int depth, const float *a, const float *b, float *c,
                         ptrdiff_t c_stride) {
@@ -96,8 +113,7 @@ void product_packed_f32(int rows, int depth, const float *a, const float *b, flo
         a += TILE_ROWS * depth;
         c += TILE_ROWS * c_stride;
     }
-    if (r < rows)
-        tile_set_tail[rows - r](depth, a, rows - r, b, c, c_stride);
+    tile_set_tail(rows - r, depth, a, rows - r, b, c, c_stride);
 }
 
 void product_add_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *b,
@@ -105,8 +121,7 @@ void product_add_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, co
     int r = 0;
     for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
         tile_add_6(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
-    if (r < rows)
-        tile_add_tail[rows - r](depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+    tile_add_tail(rows - r, depth, a + r, a_stride, b, c + r * PANEL, PANEL);
 }
 
 void product_set_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, const float *b,
@@ -114,8 +129,7 @@ void product_set_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, co
     int r = 0;
     for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
         tile_set_6(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
-    if (r < rows)
-        tile_set_tail[rows - r](depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+    tile_set_tail(rows - r, depth, a + r, a_stride, b, c + r * PANEL, PANEL);
 }
 
 /* One tile of `rows` rows, 4 columns at a time: rows 0-3 as a 4 x 4 block, 4-5 with the first two of
