@@ -37,7 +37,7 @@ extern "C" {
 
 /* Values are pinned: they are part of the binary interface. */
 typedef enum attn_status {
-    ATTN_OK = 0,        /* the outputs are written */
+    ATTN_OK = 0,        /* done: the outputs are written */
     ATTN_ERR_NULL = 1,  /* a pointer that must be given is NULL */
     ATTN_ERR_SHAPE = 2, /* a size is negative, or zero where it must be positive */
     ATTN_ERR_HEADS =
@@ -48,7 +48,8 @@ typedef enum attn_status {
         6,               /* workspace missing, misaligned or smaller than its size function says */
     ATTN_ERR_LENGTH = 7, /* an entry of kv_lengths is negative or above seq_len_kv */
     ATTN_ERR_MEMORY = 8, /* memory or threads could not be had (attn_threads_create only) */
-    ATTN_ERR_UNSUPPORTED = 9, /* this build cannot do it (threads in a build without them) */
+    ATTN_ERR_UNSUPPORTED =
+        9, /* cannot be done so (threads in a build without them, keys in parts) */
 } attn_status;
 
 /* A constant English phrase for a status; "unknown status" for any other number. Never NULL. */
@@ -77,7 +78,7 @@ attn_status attn_threads_set_grain(attn_threads *threads, double grain);
 uint32_t attn_threads_shared_tasks(const attn_threads *threads);
 
 /* What a call runs with: threads, a pool or NULL, and memory. All zero, or NULL instead of it, is valid where the function's workspace size is zero.
- *   workspace        16-byte aligned scratch, contents undefined before and after
+ *   workspace        16-byte aligned scratch, contents undefined before and after (but for keys in parts)
  *   workspace_bytes  at least what the function's *_workspace() says for the same arguments
  *   first_task, num_tasks
  *                    run only this part of the call's tasks (0 and 0: all of them), so that a caller can report
@@ -89,9 +90,9 @@ uint32_t attn_threads_shared_tasks(const attn_threads *threads);
  *                    attn_sdpa_f32 only, one task of at most 4 query rows for each key/value head ((num_heads /
  *                    num_kv_heads) * seq_len_q <= 4), without weights and scores: read these keys and values alone
  *                    (0 and 0: all of them), so that they can come in parts, through memory that is used again.
- *                    data->key and data->value then begin with key first_key, a multiple of 64. The parts follow one
- *                    another from key 0 on, without gaps, with one workspace that nobody else touches; the one that
- *                    reaches seq_len_kv writes the outputs, bit by bit those of one call. ATTN_ERR_OPTION: other
+ *                    data->key and data->value then begin with key first_key. The parts follow one another from key 0
+ *                    on, without gaps, each but the last a multiple of 64 keys, with one workspace that nobody else
+ *                    touches; the last writes the outputs, bit by bit those of one call. ATTN_ERR_OPTION: other
  *                    numbers, or several tasks. ATTN_ERR_UNSUPPORTED: another kind of call; or a query, key or value
  *                    so tiny (2^-63, a value 2^-26) that all must be seen before any is scaled: make it one call. */
 typedef struct attn_exec {

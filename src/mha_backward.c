@@ -25,8 +25,10 @@ bool mha_gradient_rows(mha_rows *rows, const attn_strides *strides, int32_t batc
                        int32_t dim) {
     if (seq_len == 1 && rows_overlap(rows->rows, rows->row_stride, dim))
         *rows = (mha_rows){batch, 1, strides->batch, strides->row, rows->packed};
+    const bool is_summed = strides->batch == 0 || seq_len == 0;
     return !rows_overlap(seq_len, strides->row, dim) &&
-           !rows_overlap(rows->rows, rows->row_stride, dim);
+           !rows_overlap(rows->rows, rows->row_stride, dim) &&
+           (is_summed || !rows_overlap(batch, strides->batch, dim));
 }
 
 void mha_gradient_clear(void *data, const attn_strides *strides, int32_t batch, int32_t seq_len,

@@ -71,17 +71,17 @@ attn_status attn_sdpa_f32_workspace(const attn_sdpa_desc *desc, const attn_sdpa_
 
 /* attn_exec's first_key and num_keys. */
 static attn_status run_part(sdpa_call *call, const attn_exec *exec, int32_t first, int32_t end) {
-    const int32_t seq_len_kv = call->desc->seq_len_kv;
     if (!is_decode(call->desc, call->data) || call->additive)
         return ATTN_ERR_UNSUPPORTED;
+    const int32_t seq_len_kv = call->desc->seq_len_kv;
     if (exec->first_key < 0 || exec->num_keys < 0 || exec->first_key > seq_len_kv ||
-        exec->first_key % DECODE_KEYS != 0 || exec->num_keys > seq_len_kv - exec->first_key ||
-        end - first != 1)
+        exec->num_keys > seq_len_kv - exec->first_key || end - first != 1)
         return ATTN_ERR_OPTION;
     call->part_first = exec->first_key;
     call->part_end = exec->first_key + exec->num_keys;
-    call->plan.run_task(call, first, 0);
-    return sdpa_decode_part_done(call) ? ATTN_OK : ATTN_ERR_UNSUPPORTED;
+    if (call->part_end < seq_len_kv && exec->num_keys % DECODE_KEYS != 0)
+        return ATTN_ERR_OPTION;
+    return sdpa_decode_part(call, first);
 }
 
 attn_status sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *data, const float *v,

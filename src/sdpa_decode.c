@@ -22,7 +22,8 @@
 /* Of one task, from part to part. */
 typedef struct progress {
     softmax_row rows[DECODE_ROWS];
-    int32_t gave_up; /* a part held tiny numbers */
+    int32_t next_key; /* where the next part begins */
+    int32_t gave_up;  /* a part held tiny numbers */
 } progress;
 
 #define PROGRESS_FLOATS ((sizeof(progress) + 15) / 16 * 4)
@@ -242,6 +243,11 @@ void sdpa_plan_decode(const sdpa_call *call, sdpa_plan *plan) {
     };
 }
 
-bool sdpa_decode_part_done(const sdpa_call *call) {
-    return !progress_of(call->workspace)->gave_up;
+attn_status sdpa_decode_part(sdpa_call *call, int32_t task) {
+    progress *kept = progress_of(call->workspace);
+    if (call->part_first != 0 && kept->next_key != call->part_first)
+        return ATTN_ERR_OPTION;
+    run_task(call, task, 0);
+    kept->next_key = call->part_end;
+    return kept->gave_up ? ATTN_ERR_UNSUPPORTED : ATTN_OK;
 }

@@ -55,8 +55,9 @@ attn_status sdpa_run_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *d
 #define DECODE_KEYS 64 /* of a block */
 void sdpa_plan_tiled(const sdpa_call *call, int32_t num_threads, sdpa_plan *plan);
 void sdpa_plan_decode(const sdpa_call *call, sdpa_plan *plan);
-/* Whether the parts so far of a decode plan's task were all computed: not where they hold tiny numbers. */
-bool sdpa_decode_part_done(const sdpa_call *call);
+/* One task of a decode plan, on this thread, for the keys of the call's part. ATTN_ERR_OPTION: the part
+ * does not follow the last one. ATTN_ERR_UNSUPPORTED: it, or one before it, holds tiny numbers. */
+attn_status sdpa_decode_part(sdpa_call *call, int32_t task);
 
 /* Scores of some rows of one batch element against keys first .. first + keys - 1, in memory
  * without gaps: row r and key first + j at s[j * rows + r]. Where rows is 1, s is padded to a

@@ -568,8 +568,14 @@ TEST(refuses_parts_of_the_keys_that_are_none) {
     const attn_sdpa_f32_data data = {.query = key, .key = key, .value = key, .out = out};
     static const struct {
         int32_t first_key, num_keys, num_tasks;
-    } wrong[] = {{-64, 64, 1}, {0, -1, 1},   {64, KEYS, 1},      {256, 0, 1}, {64, INT32_MAX, 1},
-                 {32, 64, 1},  {0, KEYS, 2}, {INT32_MIN, 64, 1}, {0, KEYS, 0}};
+    } wrong[] = {{-64, 64, 1},       {0, -1, 1},   {64, KEYS, 1}, {256, 0, 1}, {64, INT32_MAX, 1},
+                 {INT32_MIN, 64, 1}, {0, KEYS, 2}, {0, KEYS, 0},  {0, 100, 1}, {128, 72, 1}};
+    /* The one part that is right, so that the last of the wrong ones is a gap. */
+    const attn_exec right = {.workspace = workspace,
+                             .workspace_bytes = sizeof workspace,
+                             .num_tasks = 1,
+                             .num_keys = 64};
+    CHECK_STATUS(attn_sdpa_f32(&desc, &data, &right), ATTN_OK);
     for (size_t n = 0; n < sizeof wrong / sizeof *wrong; n++) {
         const attn_exec exec = {.workspace = workspace,
                                 .workspace_bytes = sizeof workspace,

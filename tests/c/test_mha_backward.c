@@ -697,6 +697,7 @@ SPOIL(boolean_mask, c->desc.masks[0].kind = ATTN_MASK_BOOL)
 SPOIL(one_row_for_all, c->desc.query.row = 0)
 SPOIL(rows_overlap_in_time, (c->desc.key.row = 8, c->desc.key.batch = 4))
 SPOIL(value_rows_overlap, c->desc.value.row = -7)
+SPOIL(batches_overlap, c->desc.value.batch = 1)
 SPOIL(huge_stride, c->desc.key.batch = PTRDIFF_MAX)
 SPOIL(two_tasks, c->exec.num_tasks = 2)
 SPOIL(no_workspace, c->exec.workspace = NULL)
@@ -729,6 +730,7 @@ TEST(float32_refuses_with_the_right_status_and_writes_nothing) {
         {"rows of different batch elements overlap in one run", rows_overlap_in_time,
          ATTN_ERR_OPTION},
         {"rows of value overlap", value_rows_overlap, ATTN_ERR_OPTION},
+        {"batch elements of value overlap", batches_overlap, ATTN_ERR_OPTION},
         {"key stride too large", huge_stride, ATTN_ERR_SIZE},
         {"two tasks", two_tasks, ATTN_ERR_OPTION},
         {"workspace NULL", no_workspace, ATTN_ERR_WORKSPACE},

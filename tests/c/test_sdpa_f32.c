@@ -502,21 +502,37 @@ static bool gaps_untouched(const call *c, const results *r) {
 /* Runs of run_by_keys that went through, and that met tiny numbers. */
 static int keys_in_parts, keys_given_up;
 
+/* The rows first .. first + count - 1 of a key/value head, in memory of just their size. */
+static float *copy_rows(const float *head, ptrdiff_t stride, int32_t first, int32_t count,
+                        int32_t dim) {
+    float *rows = malloc(sizeof(float) * (size_t)count * (size_t)dim);
+    for (int32_t j = 0; j < count; j++)
+        memcpy(rows + j * dim, head + (first + j) * stride, sizeof(float) * (size_t)dim);
+    return rows;
+}
+
 /* One task, its keys and values in parts of at most `keys`. False: they hold tiny numbers. */
 static bool run_by_keys(const call *c, const attn_sdpa_f32_data *whole, attn_exec *exec,
                         int32_t keys) {
-    const attn_sdpa_desc *d = &c->desc32;
+    attn_sdpa_desc d = c->desc32;
+    const int32_t b = exec->first_task / d.num_kv_heads, h = exec->first_task % d.num_kv_heads;
+    const float *key = whole->key + b * d.key.batch + h * d.key.head,
+                *value = whole->value + b * d.value.batch + h * d.value.head;
+    const ptrdiff_t key_row = d.key.row, value_row = d.value.row;
+    d.key = (attn_strides){0, 0, d.head_dim}, d.value = (attn_strides){0, 0, d.head_dim_v};
     bool refused = false;
     memset(exec->workspace, 0xFF, exec->workspace_bytes);
-    for (int32_t first = 0; first < d->seq_len_kv; first += keys) {
-        attn_sdpa_f32_data data = *whole;
-        data.key += first * d->key.row;
-        data.value += first * d->value.row;
+    for (int32_t first = 0; first < d.seq_len_kv; first += keys) {
         exec->first_key = first;
-        exec->num_keys = d->seq_len_kv - first < keys ? d->seq_len_kv - first : keys;
-        const attn_status status = attn_sdpa_f32(d, &data, exec);
+        exec->num_keys = d.seq_len_kv - first < keys ? d.seq_len_kv - first : keys;
+        float *keys_of_part = copy_rows(key, key_row, first, exec->num_keys, d.head_dim),
+              *values_of_part = copy_rows(value, value_row, first, exec->num_keys, d.head_dim_v);
+        attn_sdpa_f32_data data = *whole;
+        data.key = keys_of_part, data.value = values_of_part;
+        const attn_status status = attn_sdpa_f32(&d, &data, exec);
         CHECK(status == ATTN_ERR_UNSUPPORTED || (status == ATTN_OK && !refused));
         refused = status != ATTN_OK;
+        free(keys_of_part), free(values_of_part);
     }
     exec->first_key = exec->num_keys = 0;
     return !refused;

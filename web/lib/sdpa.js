@@ -204,14 +204,15 @@ const SHARED_FROM = 2 ** 24;
 const STREAM_BYTES = 1 << 16;
 
 // Few rows read a key once: they take their keys and values in parts of at most so many bytes each, which the cache still holds
-// when they are read (one query, 8,192 keys: 1.5 times as fast as head by head). A part is a multiple of KEYS_STEP keys.
+// when they are read (one query, 8,192 keys: 1.5 times as fast as head by head). A part is at least KEYS_STEP keys, and a multiple,
+// as attn_exec wants it.
 const PART_BYTES = 1 << 18;
 const KEYS_STEP = 64;
 const DECODE_ROWS = 4;
 
 // How keys and values are to be copied, head by head and in parts of so many `keys`, or null where they are not.
 function streams(heap, type, k, v, { stacks, rows, inParts }) {
-  if (type !== 'f32' || (heap.threads && rows > DECODE_ROWS)) return null;
+  if (type !== 'f32' || rows === 0 || (heap.threads && rows > DECODE_ROWS)) return null;
   const heads = [k, v].map(({ shape }) => count(shape.slice(0, -2)));
   const [length, ...dims] = [k.shape.at(-2), k.shape.at(-1), v.shape.at(-1)];
   const part = Math.max(KEYS_STEP, Math.floor(PART_BYTES / (4 * Math.max(...dims) * KEYS_STEP)) * KEYS_STEP);
@@ -221,13 +222,13 @@ function streams(heap, type, k, v, { stacks, rows, inParts }) {
   return { tensors: [k, v], stacks, dims, length, keys };
 }
 
-// The tasks of a call head by head (as attn.h orders them), each with its own keys and values in the place of all.
+// The tasks of a call head by head (as attn.h orders them), each with its own keys and values in the place of all, or part by part.
 function runStreamed(heap, scope, name, desc, data, { tensors, stacks, dims, length, keys, pointers }) {
   const tasks = scope.take(4);
   const exec = prepareRun(heap, scope, name, 'f32', desc, data, tasks);
   const num_tasks = heap.view('i32', tasks, 1)[0] / stacks;
   const sources = tensors.map((tensor) => tensor.read());
-  for (let stack = 0; stack < stacks; stack++)
+  const runStack = (stack) => {
     for (let first = 0; first < length; first += keys) {
       const num_keys = Math.min(keys, length - first);
       const from = stack * length + first;
@@ -236,32 +237,34 @@ function runStreamed(heap, scope, name, desc, data, { tensors, stacks, dims, len
       heap.write(exec, EXEC, { first_task: stack * num_tasks, num_tasks, first_key: first, num_keys: keys < length ? num_keys : 0 });
       heap.call(name, desc, data, exec);
     }
+  };
+  for (let stack = 0; stack < stacks; stack++)
+    try {
+      runStack(stack);
+    } catch (error) {
+      if (error.code !== 'unsupported' || keys === length) throw error;
+      // Tiny numbers: this head's keys and values have to be seen as a whole, and the next ones' probably, too.
+      keys = length;
+      pointers = dims.map((dim) => scope.take(4 * length * dim));
+      heap.write(data, SDPA_DATA, { key: pointers[0], value: pointers[1] });
+      runStack(stack);
+    }
 }
 
 export function sdpa(heap, query, key, value, options) {
   const { home, name, type, stream, load, collect } = prepare(heap, query, key, value, options, { mayStream: true });
-  const runIn = (where) => where.scope((scope) => {
+  const runOn = (where) => where.scope((scope) => {
     const [desc, data] = load(scope);
     if (stream) runStreamed(where, scope, name, desc, data, stream);
     else run(where, scope, name, type, desc, data);
     return collect(scope);
   });
-  const attempt = () => {
-    try {
-      return runIn(home);
-    } catch (error) {
-      // What the memory of small calls cannot get, the other may have.
-      if (home === heap || error.code !== 'memory') throw error;
-      return runIn(heap);
-    }
-  };
   try {
-    return attempt();
+    return runOn(home);
   } catch (error) {
-    // Tiny numbers: a head's keys and values have to be seen as a whole.
-    if (error.code !== 'unsupported' || !stream || stream.keys === stream.length) throw error;
-    stream.keys = stream.length;
-    return attempt();
+    // What the memory of small calls cannot get, the other may have.
+    if (home === heap || error.code !== 'memory') throw error;
+    return runOn(heap);
   }
 }
 
