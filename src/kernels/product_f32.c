@@ -19,8 +19,8 @@ SIMD_INLINE void tile_step(const int rows, const float *a, const float *b, f32x4
  * functions below are not inlined, because V8 replaces its first, slow code of a function only when
  * it is called again.
  *
- * Of a whole tile's step 22 and a half instructions are left of 30 (at 512 tokens 1.12 times as fast
- * where another thread uses the same core, 1.05 times where none does). For a broadcast load at a
+ * Of a whole tile's step 22.5 instructions are left of 30 (attention of 128 and 512 tokens 1.07 to
+ * 1.15 times as fast where another thread uses the same core). For a broadcast load at a
  * constant offset V8 makes the address in an instruction of its own, unless that was done before the
  * loop: hence the first step apart, and a_step hidden from the compiler, which would add it to the
  * offsets. Four steps a turn share the loop's own instructions, with a way out after each, or else
