@@ -35,7 +35,9 @@ typedef struct panel {
     int32_t first[PANEL], end[PANEL]; /* visible keys of each row */
     int32_t any_first, any_end;       /* keys that some row sees lie in here */
     int32_t all_first, all_end;       /* keys that every row sees */
-    bool has_begun;                   /* outs has values: before, anything */
+    /* outs has values; before, anything. (Not clearing and rescaling them first, with packed tails and
+     * limits found once for all rows: 1.04 to 1.06 times as fast at 16 tokens.) */
+    bool has_begun;
 } panel;
 
 static bool keeps_scores(const attn_sdpa_f32_data *data) {
