@@ -40,8 +40,8 @@ SIMD_INLINE void tile(const int rows, const int columns_at_once, int panels, con
     int panels, const float *a, ptrdiff_t a_stride, const float *b, float *c, ptrdiff_t c_stride
 typedef void tile_fn(TILE_ARGS);
 
-#define DEFINE_TILE(rows)                                                                          \
-    static __attribute__((noinline)) void tile_##rows(TILE_ARGS) {                                 \
+#define DEFINE_TILE(suffix, rows)                                                                  \
+    static __attribute__((noinline)) void tile_##suffix(TILE_ARGS) {                               \
         const int columns_at_once = rows == TILE_ROWS ? PANEL : 1;                                 \
         if (rows <= ROWS_AT_ONCE)                                                                  \
             tile(rows, columns_at_once, panels, a, a_stride, b, c, c_stride);                      \
@@ -49,20 +49,26 @@ typedef void tile_fn(TILE_ARGS);
             for (int r = 0; r < rows; r++)                                                         \
                 tile_1(panels, a + r * PANEL, a_stride, b, c + r * c_stride, c_stride);            \
     }
-DEFINE_TILE(1)
-DEFINE_TILE(2)
-DEFINE_TILE(3)
-DEFINE_TILE(4)
-DEFINE_TILE(5)
-DEFINE_TILE(6)
+DEFINE_TILE(1, 1)
+DEFINE_TILE(2, 2)
+DEFINE_TILE(3, 3)
+DEFINE_TILE(4, 4)
+#if TILE_ROWS > 5
+DEFINE_TILE(5, 5)
+#endif
+DEFINE_TILE(whole, TILE_ROWS)
 
-static tile_fn *const tile_tail[TILE_ROWS] = {0, tile_1, tile_2, tile_3, tile_4, tile_5};
+static tile_fn *const tile_tail[TILE_ROWS] = {0,     tile_1, tile_2, tile_3, tile_4,
+#if TILE_ROWS > 5
+                                              tile_5
+#endif
+};
 
 void product_panels_f32(int rows, int panels, const float *a, ptrdiff_t a_stride, const float *b,
                         float *c, ptrdiff_t c_stride) {
     int r = 0;
     for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
-        tile_6(panels, a + r * PANEL, a_stride, b, c + r * c_stride, c_stride);
+        tile_whole(panels, a + r * PANEL, a_stride, b, c + r * c_stride, c_stride);
     if (r < rows)
         tile_tail[rows - r](panels, a + r * PANEL, a_stride, b, c + r * c_stride, c_stride);
 }

@@ -69,22 +69,22 @@ store:
 #define TILE_ARGS                                                                                  \
     int depth, const float *a, ptrdiff_t a_step, const float *b, float *c, ptrdiff_t c_stride
 
-#define DEFINE_TILE(rows, name, add)                                                               \
-    static __attribute__((noinline)) void name##rows(TILE_ARGS) {                                  \
+#define DEFINE_TILE(suffix, rows, name, add)                                                       \
+    static __attribute__((noinline)) void name##suffix(TILE_ARGS) {                                \
         if (rows <= ROWS_AT_ONCE)                                                                  \
             tile(rows, add, depth, a, a_step, b, c, c_stride);                                     \
         else                                                                                       \
             for (int r = 0; r < rows; r++)                                                         \
                 name##1(depth, a + r, a_step, b, c + r * c_stride, c_stride);                      \
     }
-DEFINE_TILE(1, tile_set_, 0)
-DEFINE_TILE(1, tile_add_, 1)
-DEFINE_TILE(2, tile_set_, 0)
-DEFINE_TILE(2, tile_add_, 1)
-DEFINE_TILE(4, tile_set_, 0)
-DEFINE_TILE(4, tile_add_, 1)
-DEFINE_TILE(6, tile_set_, 0)
-DEFINE_TILE(6, tile_add_, 1)
+DEFINE_TILE(1, 1, tile_set_, 0)
+DEFINE_TILE(1, 1, tile_add_, 1)
+DEFINE_TILE(2, 2, tile_set_, 0)
+DEFINE_TILE(2, 2, tile_add_, 1)
+DEFINE_TILE(4, 4, tile_set_, 0)
+DEFINE_TILE(4, 4, tile_add_, 1)
+DEFINE_TILE(whole, TILE_ROWS, tile_set_, 0)
+DEFINE_TILE(whole, TILE_ROWS, tile_add_, 1)
 
 /* name(rows, ...): any number of rows below TILE_ROWS, as 4, 2 and 1 of them. */
 #define DEFINE_TAIL(name)                                                                          \
@@ -109,7 +109,7 @@ void product_packed_f32(int rows, int depth, const float *a, const float *b, flo
                         ptrdiff_t c_stride) {
     int r = 0;
     for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
-        tile_set_6(depth, a, TILE_ROWS, b, c, c_stride);
+        tile_set_whole(depth, a, TILE_ROWS, b, c, c_stride);
         a += TILE_ROWS * depth;
         c += TILE_ROWS * c_stride;
     }
@@ -120,7 +120,7 @@ void product_add_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, co
                      float *c) {
     int r = 0;
     for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
-        tile_add_6(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+        tile_add_whole(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
     tile_add_tail(rows - r, depth, a + r, a_stride, b, c + r * PANEL, PANEL);
 }
 
@@ -128,7 +128,7 @@ void product_set_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, co
                      float *c) {
     int r = 0;
     for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
-        tile_set_6(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
+        tile_set_whole(depth, a + r, a_stride, b, c + r * PANEL, PANEL);
     tile_set_tail(rows - r, depth, a + r, a_stride, b, c + r * PANEL, PANEL);
 }
 
@@ -137,8 +137,8 @@ void product_set_f32(int rows, int depth, const float *a, ptrdiff_t a_stride, co
  * so the last columns go one by one. 2 <= rows. */
 SIMD_INLINE float *pack_tile(int rows, int depth, const float *a, ptrdiff_t a_stride,
                              float *packed) {
-    const float *row[TILE_ROWS];
-    for (int t = 0; t < TILE_ROWS; t++)
+    const float *row[6];
+    for (int t = 0; t < 6; t++)
         row[t] = a + (t < rows ? t : 0) * a_stride;
     int k = 0;
     for (; k + 4 < depth; k += 4) {
