@@ -22,10 +22,10 @@
 /* A sixth row does not fit beside a product that waits to be added: one sum would live in memory, at
  * whatever place of the stack, and take 1.2 to 3.4 times as long wherever it lies across two cache
  * lines or pages. With five it is otherwise as fast: 0.94 to 1.02. */
-#ifdef MADD_NEEDS_REGISTER
-#define TILE_ROWS 5
-#else
+#ifndef MADD_NEEDS_REGISTER
 #define TILE_ROWS 6
+#else
+#define TILE_ROWS 5
 #endif
 #define PANEL 8 /* columns */
 
