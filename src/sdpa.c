@@ -30,8 +30,8 @@ static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_dat
         .data = data,
         .query_scale = (float)(adjusts ? desc->scale : desc->scale * LOG2_E),
         .adjusts = adjusts,
+        .part_end = desc->seq_len_kv,
     };
-    call->part_end = desc->seq_len_kv;
     *bytes = 0;
     if (desc->batch == 0 || desc->seq_len_q == 0)
         return ATTN_OK;

@@ -21,7 +21,7 @@ const char *attn_status_name(attn_status status) {
     case ATTN_ERR_MEMORY:
         return "out of memory or threads";
     case ATTN_ERR_UNSUPPORTED:
-        return "not supported by this build";
+        return "not supported";
     }
     return "unknown status";
 }

@@ -19,9 +19,9 @@
 
 #include "simd/f32x4.h"
 
-/* A sixth row does not fit beside a product that waits to be added: one sum would live in memory, at
- * whatever place of the stack, and take 1.2 to 3.4 times as long wherever it lies across two cache
- * lines or pages. With five it is otherwise as fast: 0.94 to 1.02. */
+/* A sixth row does not fit beside a product that waits to be added: one sum would live on the stack,
+ * and at some depths of it take 1.2 to 3.4 times as long (presumably across two cache lines or
+ * pages). With five it is otherwise as fast: 0.94 to 1.03. */
 #ifndef MADD_NEEDS_REGISTER
 #define TILE_ROWS 6
 #else

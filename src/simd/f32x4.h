@@ -14,6 +14,7 @@
  * sign shift_exponent  bits of each lane << 23: turns the low bits of a number into an exponent
  *   transpose4      4 x 4 in place
  *   ROWS_AT_ONCE    of a tile of the matrix products: as many as the registers hold, or 1
+ *   MADD_NEEDS_REGISTER  defined where madd is two instructions, with a product between them
  *   load_n store_n  the first n (0 to 3) lanes, never touching what lies beyond; other lanes load
  * as 0
  */
