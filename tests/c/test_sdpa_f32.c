@@ -50,6 +50,8 @@ enum values {
     SPECIAL,    /* ordinary, with infinities and NaN among them */
     UNREAD_NAN, /* NaN in every key and value row that no query row may read */
     NUM_VALUES,
+    TINY_LATER =
+        NUM_VALUES, /* ordinary, but the second half of keys and values is tiny: chosen cases only */
 };
 
 enum outputs { OUT = 1, WEIGHTS = 2, SCORES = 4, LOGSUMEXP = 8 };
@@ -144,6 +146,11 @@ static void tensor_free(tensor *t) {
 static void tensor_fill(tensor *t, rng *r, double factor) {
     for (size_t e = 0; e < t->count; e++)
         set(t, (ptrdiff_t)e, factor * rng_unit(r));
+}
+
+static void tensor_shrink_later(tensor *t, double factor) {
+    for (size_t e = t->count / 2; e < t->count; e++)
+        set(t, (ptrdiff_t)e, factor * ((double *)t->f64.data)[e]);
 }
 
 static void tensor_sprinkle(tensor *t, rng *r, int32_t once_in) {
@@ -255,6 +262,10 @@ static void call_build(call *c, const sdpa_case *k, uint64_t seed) {
         for (size_t e = 0; e < c->key.count; e++)
             set(&c->key, (ptrdiff_t)e, 1.0 + 0x1p-13 * rng_unit(&r));
     tensor_fill(&c->value, &r, k->values == SUBNORMAL ? 0x1p-140 : 1.0);
+    if (k->values == TINY_LATER) {
+        tensor_shrink_later(&c->key, 0x1p-70);
+        tensor_shrink_later(&c->value, 0x1p-30);
+    }
     if (k->values == SPECIAL) {
         tensor_sprinkle(&c->query, &r, 400);
         tensor_sprinkle(&c->key, &r, 1500);
@@ -859,6 +870,20 @@ static const sdpa_case CASES[] = {
      .window_left = -1,
      .window_right = -1,
      .outputs = 15},
+    /* decoding comes upon tiny numbers after it has begun */
+    {.seed = 6,
+     .batch = 1,
+     .num_heads = 2,
+     .num_kv_heads = 1,
+     .seq_len_q = 1,
+     .seq_len_kv = 400,
+     .head_dim = 64,
+     .head_dim_v = 64,
+     .values = TINY_LATER,
+     .scale = 0.125,
+     .window_left = -1,
+     .window_right = -1,
+     .outputs = OUT | LOGSUMEXP},
 };
 
 TEST(agrees_with_the_reference_on_chosen_cases) {
