@@ -1,5 +1,7 @@
 /* y = x w^T + bias. The rows of x are packed once for all, each task packs the rows of w that it
- * needs once. */
+ * needs once, where it was not given them packed. */
+#include "linear.h"
+
 #include <string.h>
 
 #include "kernels/product_f32.h"
@@ -9,9 +11,6 @@
 
 /* Columns of y per task: 8 panels of w. */
 #define TASK_COLUMNS (8 * PANEL)
-/* Up to here packing w would cost more than it gives: one row of x against the rows of w as they
- * lie. */
-#define DOT_ROWS 4
 
 static attn_status check_linear(int32_t rows, int32_t in_dim, int32_t out_dim, const void *x,
                                 ptrdiff_t x_stride, const void *w, const void *y,
@@ -55,7 +54,7 @@ typedef struct linear_call {
     int32_t rows, in_dim, out_dim;
     const float *x;
     ptrdiff_t x_stride;
-    const float *w, *bias;
+    const float *w, *panels, *bias;
     float *y;
     ptrdiff_t y_stride;
     float *packed;  /* [rows * in_dim], tiles of TILE_ROWS rows */
@@ -71,18 +70,37 @@ static void pack_task(void *context, int32_t task, int32_t thread) {
                   c->packed + (ptrdiff_t)first * c->in_dim);
 }
 
+/* Up to PANEL rows of w from row `column` on; where w ends, its last row again. */
+static void pack_panel_of(int32_t in_dim, int32_t out_dim, const float *w, int32_t column,
+                          float *panel) {
+    const float *rows[PANEL];
+    for (int32_t r = 0; r < PANEL; r++)
+        rows[r] = w + (ptrdiff_t)(column + r < out_dim ? column + r : out_dim - 1) * in_dim;
+    pack_panel_f32(in_dim, rows, 1.0f, panel);
+}
+
+uint64_t linear_panels_size(int32_t in_dim, int32_t out_dim) {
+    return ((uint64_t)out_dim + PANEL - 1) / PANEL * PANEL * (uint64_t)in_dim;
+}
+
+void linear_pack_panels(int32_t in_dim, int32_t out_dim, const float *w, float *panels) {
+    for (int32_t column = 0; column < out_dim; column += PANEL)
+        pack_panel_of(in_dim, out_dim, w, column, panels + (ptrdiff_t)column * in_dim);
+}
+
 static void product_task(void *context, int32_t task, int32_t thread) {
     const linear_call *c = context;
-    float *w_panel = c->scratch + (ptrdiff_t)thread * (c->in_dim + c->rows) * PANEL;
-    float *tail = w_panel + (ptrdiff_t)c->in_dim * PANEL;
+    float *packed = c->scratch + (ptrdiff_t)thread * (c->in_dim + c->rows) * PANEL;
+    float *tail = packed + (ptrdiff_t)c->in_dim * PANEL;
     const int32_t end =
         c->out_dim - task * TASK_COLUMNS < TASK_COLUMNS ? c->out_dim : (task + 1) * TASK_COLUMNS;
     for (int32_t column = task * TASK_COLUMNS; column < end; column += PANEL) {
         const int32_t columns = end - column < PANEL ? end - column : PANEL;
-        const float *w_rows[PANEL];
-        for (int32_t r = 0; r < PANEL; r++)
-            w_rows[r] = c->w + (ptrdiff_t)(column + (r < columns ? r : columns - 1)) * c->in_dim;
-        pack_panel_f32(c->in_dim, w_rows, 1.0f, w_panel);
+        const float *panel = packed;
+        if (c->panels)
+            panel = c->panels + (ptrdiff_t)column * c->in_dim;
+        else
+            pack_panel_of(c->in_dim, c->out_dim, c->w, column, packed);
         float bias[PANEL] = {0};
         for (int32_t r = 0; r < columns && c->bias; r++)
             bias[r] = c->bias[column + r];
@@ -90,7 +108,7 @@ static void product_task(void *context, int32_t task, int32_t thread) {
         const bool whole = columns == PANEL;
         float *y = whole ? c->y + column : tail;
         const ptrdiff_t stride = whole ? c->y_stride : PANEL;
-        product_packed_f32(c->rows, c->in_dim, c->packed, w_panel, y, stride);
+        product_packed_f32(c->rows, c->in_dim, c->packed, panel, y, stride);
         const f32x4 bias0 = f32x4_load(bias), bias1 = f32x4_load(bias + 4);
         for (int32_t row = 0; row < c->rows; row++) {
             float *to = y + row * stride;
@@ -118,9 +136,9 @@ static void dot_task(void *context, int32_t task, int32_t thread) {
     }
 }
 
-attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
-                            ptrdiff_t x_stride, const float *w, const float *bias, float *y,
-                            ptrdiff_t y_stride, const attn_exec *exec) {
+attn_status linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
+                       ptrdiff_t x_stride, const float *w, const float *panels, const float *bias,
+                       float *y, ptrdiff_t y_stride, const attn_exec *exec) {
     attn_status status =
         check_linear(rows, in_dim, out_dim, x, x_stride, w, y, y_stride, sizeof(float));
     if (status != ATTN_OK)
@@ -135,7 +153,7 @@ attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const
         return status;
 
     threads = parallel_pool(threads, (double)rows * in_dim * out_dim);
-    linear_call c = {rows, in_dim, out_dim, x, x_stride, w, bias, y, y_stride, NULL, NULL};
+    linear_call c = {rows, in_dim, out_dim, x, x_stride, w, panels, bias, y, y_stride, NULL, NULL};
     const int32_t tasks = (out_dim - 1) / TASK_COLUMNS + 1;
     if (rows <= DOT_ROWS) {
         parallel_for(threads, 0, tasks, dot_task, &c);
@@ -146,6 +164,12 @@ attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const
     parallel_for(threads, 0, (rows - 1) / TILE_ROWS + 1, pack_task, &c);
     parallel_for(threads, 0, tasks, product_task, &c);
     return ATTN_OK;
+}
+
+attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
+                            ptrdiff_t x_stride, const float *w, const float *bias, float *y,
+                            ptrdiff_t y_stride, const attn_exec *exec) {
+    return linear_f32(rows, in_dim, out_dim, x, x_stride, w, NULL, bias, y, y_stride, exec);
 }
 
 attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const double *x,

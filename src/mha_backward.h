@@ -9,7 +9,7 @@
 /* As mha_plan, whose workspace comes first. The gradients of q, k, v and concat lie as these do. */
 typedef struct mha_backward_plan {
     mha_plan forward;
-    mha_rows query, key, value; /* of their gradients; forward's, unless one row serves a batch */
+    mha_rows rows[MHA_OUT]; /* of their gradients; forward's, unless one row serves a batch */
     attn_sdpa_backward_desc sdpa;
     size_t logsumexp; /* [batch, num_heads, seq_len_q]: of all keys */
     size_t grad_q, grad_k, grad_v;
@@ -19,17 +19,16 @@ typedef struct mha_backward_plan {
     size_t scratch;
 } mha_backward_plan;
 
-/* Completes a plan of which forward is there; ATTN_ERR_SIZE where the workspace is too large. */
+/* Completes a plan of which forward is there. gradients of query, key and value may be NULL.
+ * ATTN_ERR_SIZE where the workspace is too large. */
 attn_status mha_backward_plan_init(mha_backward_plan *plan, const attn_mha_desc *desc,
-                                   bool has_bias_kv, size_t element_bytes);
+                                   const void *const gradients[MHA_OUT], bool has_bias_kv,
+                                   size_t element_bytes);
 
-/* The rows of the gradient of a tensor of the caller, from those of the tensor. false where rows
- * overlap, so that they cannot be added to in one run; those of different runs may. */
-bool mha_gradient_rows(mha_rows *rows, const attn_strides *strides, int32_t batch, int32_t seq_len,
-                       int32_t dim);
-
-/* Sets the gradient of a tensor of the caller, [batch, seq_len, dim], to 0. */
-void mha_gradient_clear(void *data, const attn_strides *strides, int32_t batch, int32_t seq_len,
-                        int32_t dim, size_t element_bytes);
+/* Sets to 0 what is wanted of the gradients of query, key and value, of the weights and biases and
+ * of bias_k and bias_v. */
+void mha_gradients_clear(const mha_plan *plan, int32_t batch, void *const tensors[MHA_OUT],
+                         void *const weights[MHA_TENSORS], void *const biases[MHA_TENSORS],
+                         void *const bias_kv[2], size_t element_bytes);
 
 #endif

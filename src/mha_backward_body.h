@@ -29,15 +29,8 @@ static attn_status plan_backward(const attn_mha_desc *desc, const mha_backward_d
         (data->grad_v_bias && !forward.v_bias) || (data->grad_out_bias && !forward.out_bias) ||
         ((data->grad_bias_k || data->grad_bias_v) && !forward.bias_k))
         return ATTN_ERR_OPTION;
-    plan->query = f->query, plan->key = f->key, plan->value = f->value;
-    if ((data->grad_query && !mha_gradient_rows(&plan->query, &desc->query, desc->batch,
-                                                desc->seq_len_q, desc->embed_dim)) ||
-        (data->grad_key &&
-         !mha_gradient_rows(&plan->key, &desc->key, desc->batch, desc->seq_len_kv, desc->kdim)) ||
-        (data->grad_value &&
-         !mha_gradient_rows(&plan->value, &desc->value, desc->batch, desc->seq_len_kv, desc->vdim)))
-        return ATTN_ERR_OPTION;
-    status = mha_backward_plan_init(plan, desc, forward.bias_k != NULL, sizeof(real));
+    const void *const gradients[MHA_OUT] = {data->grad_query, data->grad_key, data->grad_value};
+    status = mha_backward_plan_init(plan, desc, gradients, forward.bias_k != NULL, sizeof(real));
     if (status != ATTN_OK)
         return status;
 
@@ -58,17 +51,10 @@ static attn_status plan_backward(const attn_mha_desc *desc, const mha_backward_d
     status = sdpa_backward_workspace(&plan->sdpa, &attention, threads, &scratch);
     if (status == ATTN_OK && largest < scratch)
         largest = scratch;
-    const struct {
-        int32_t rows, in_dim, out_dim;
-    } products[4] = {
-        {plan->query.rows, desc->embed_dim, desc->embed_dim},
-        {plan->key.rows, desc->kdim, f->kv_dim},
-        {plan->value.rows, desc->vdim, f->kv_dim},
-        {f->out.rows, desc->embed_dim, desc->embed_dim},
-    };
-    for (int p = 0; p < 4 && status == ATTN_OK; p++) {
-        status = linear_backward_workspace(products[p].rows, products[p].in_dim,
-                                           products[p].out_dim, threads, &scratch);
+    for (int p = 0; p < MHA_TENSORS && status == ATTN_OK; p++) {
+        const mha_projection *part = &f->projections[p];
+        status = linear_backward_workspace(p < MHA_OUT ? plan->rows[p].rows : part->rows.rows,
+                                           part->in_dim, part->out_dim, threads, &scratch);
         if (status == ATTN_OK && largest < scratch)
             largest = scratch;
     }
@@ -76,36 +62,6 @@ static attn_status plan_backward(const attn_mha_desc *desc, const mha_backward_d
         status = ATTN_ERR_SIZE;
     *bytes = plan->scratch + largest;
     return status;
-}
-
-/* Everything that is added to begins with 0. */
-static void clear_gradients(const attn_mha_desc *desc, const mha_backward_data *data,
-                            const mha_plan *f) {
-    const size_t embed_dim = (size_t)desc->embed_dim, kv_dim = (size_t)f->kv_dim;
-    const struct {
-        real *data;
-        size_t count;
-    } parameters[10] = {
-        {data->grad_q_weight, embed_dim * embed_dim},
-        {data->grad_k_weight, kv_dim * (size_t)desc->kdim},
-        {data->grad_v_weight, kv_dim * (size_t)desc->vdim},
-        {data->grad_out_weight, embed_dim * embed_dim},
-        {data->grad_q_bias, embed_dim},
-        {data->grad_k_bias, kv_dim},
-        {data->grad_v_bias, kv_dim},
-        {data->grad_out_bias, embed_dim},
-        {data->grad_bias_k, kv_dim},
-        {data->grad_bias_v, kv_dim},
-    };
-    for (int p = 0; p < 10; p++)
-        if (parameters[p].data)
-            memset(parameters[p].data, 0, parameters[p].count * sizeof(real));
-    mha_gradient_clear(data->grad_query, &desc->query, desc->batch, desc->seq_len_q,
-                       desc->embed_dim, sizeof(real));
-    mha_gradient_clear(data->grad_key, &desc->key, desc->batch, desc->seq_len_kv, desc->kdim,
-                       sizeof(real));
-    mha_gradient_clear(data->grad_value, &desc->value, desc->batch, desc->seq_len_kv, desc->vdim,
-                       sizeof(real));
 }
 
 /* What the key of bias_k and the value of bias_v add to grad_q and to their own gradients, which
@@ -148,9 +104,12 @@ static void add_bias_kv(const mha_plan *plan, const mha_data *data, const real *
 }
 
 /* The gradients of one projection into the heads: packed is that of its result. */
-static attn_status project_back(const mha_rows *rows, const real *x, int32_t in_dim,
-                                int32_t out_dim, const real *w, const real *packed, real *grad_x,
-                                real *grad_w, real *grad_bias, const attn_exec *exec) {
+static attn_status project_back(const mha_backward_plan *plan, int which, const real *x,
+                                const real *w, const real *packed, real *grad_x, real *grad_w,
+                                real *grad_bias, const attn_exec *exec) {
+    const mha_rows *rows = &plan->rows[which];
+    const int32_t in_dim = plan->forward.projections[which].in_dim,
+                  out_dim = plan->forward.projections[which].out_dim;
     attn_status status = ATTN_OK;
     if (!grad_x && !grad_w && !grad_bias)
         return status;
@@ -174,7 +133,14 @@ static attn_status mha_backward(const attn_mha_desc *desc, const mha_backward_da
         return status;
     const mha_plan *f = &plan.forward;
     const mha_data *inputs = &data->forward;
-    clear_gradients(desc, data, f);
+    /* Everything that is added to begins with 0. */
+    void *const tensors[MHA_OUT] = {data->grad_query, data->grad_key, data->grad_value};
+    void *const weights[MHA_TENSORS] = {data->grad_q_weight, data->grad_k_weight,
+                                        data->grad_v_weight, data->grad_out_weight};
+    void *const biases[MHA_TENSORS] = {data->grad_q_bias, data->grad_k_bias, data->grad_v_bias,
+                                       data->grad_out_bias};
+    void *const bias_kv[2] = {data->grad_bias_k, data->grad_bias_v};
+    mha_gradients_clear(f, desc->batch, tensors, weights, biases, bias_kv, sizeof(real));
     if (desc->batch == 0 || desc->seq_len_q == 0)
         return ATTN_OK;
 
@@ -201,11 +167,12 @@ static attn_status mha_backward(const attn_mha_desc *desc, const mha_backward_da
     /* And back: out = concat out_weight^T + out_bias, ... */
     memset(grad_concat, 0,
            sizeof(real) * (size_t)desc->batch * (size_t)desc->seq_len_q * (size_t)desc->embed_dim);
-    for (int32_t c = 0; c < f->out.calls && status == ATTN_OK; c++) {
-        const ptrdiff_t row = (ptrdiff_t)c * f->out.rows * desc->embed_dim;
-        status = linear_backward(f->out.rows, desc->embed_dim, desc->embed_dim, concat + row,
+    const mha_rows *out = &f->projections[MHA_OUT].rows;
+    for (int32_t c = 0; c < out->calls && status == ATTN_OK; c++) {
+        const ptrdiff_t row = (ptrdiff_t)c * out->rows * desc->embed_dim;
+        status = linear_backward(out->rows, desc->embed_dim, desc->embed_dim, concat + row,
                                  desc->embed_dim, inputs->out_weight,
-                                 data->grad_out + c * f->out.call_stride, f->out.row_stride,
+                                 data->grad_out + c * out->call_stride, out->row_stride,
                                  grad_concat + row, desc->embed_dim, data->grad_out_weight,
                                  data->grad_out_bias, &scratch);
     }
@@ -249,16 +216,13 @@ static attn_status mha_backward(const attn_mha_desc *desc, const mha_backward_da
 
     /* ... and q = query q_weight^T + q_bias, k and v likewise. */
     if (status == ATTN_OK)
-        status = project_back(&plan.query, inputs->query, desc->embed_dim, desc->embed_dim,
-                              inputs->q_weight, grad_q, data->grad_query, data->grad_q_weight,
-                              data->grad_q_bias, &scratch);
+        status = project_back(&plan, MHA_QUERY, inputs->query, inputs->q_weight, grad_q,
+                              data->grad_query, data->grad_q_weight, data->grad_q_bias, &scratch);
     if (status == ATTN_OK)
-        status =
-            project_back(&plan.key, inputs->key, desc->kdim, f->kv_dim, inputs->k_weight, grad_k,
-                         data->grad_key, data->grad_k_weight, data->grad_k_bias, &scratch);
+        status = project_back(&plan, MHA_KEY, inputs->key, inputs->k_weight, grad_k, data->grad_key,
+                              data->grad_k_weight, data->grad_k_bias, &scratch);
     if (status == ATTN_OK)
-        status = project_back(&plan.value, inputs->value, desc->vdim, f->kv_dim, inputs->v_weight,
-                              grad_v, data->grad_value, data->grad_v_weight, data->grad_v_bias,
-                              &scratch);
+        status = project_back(&plan, MHA_VALUE, inputs->value, inputs->v_weight, grad_v,
+                              data->grad_value, data->grad_v_weight, data->grad_v_bias, &scratch);
     return status;
 }

@@ -1,7 +1,7 @@
 /* Multi-head attention for one element type. The including file has defined, for that type:
  *
  *     real, mha_data, sdpa_data      the element and the public data structs
- *     linear_workspace, linear       attn_linear
+ *     linear_workspace, linear       attn_linear, which may be given panels of its weights
  *     sdpa_workspace, sdpa           attn_sdpa
  *     rotary                         attn_rotary
  *
@@ -23,32 +23,18 @@ static attn_status plan_call(const attn_mha_desc *desc, const mha_data *data,
                              const attn_threads *threads, mha_plan *plan, size_t *bytes) {
     if (!desc || !data || !data->bias_k != !data->bias_v)
         return ATTN_ERR_NULL;
-    attn_status status =
-        mha_plan_init(plan, desc, data->bias_k != NULL, data->weights != NULL, sizeof(real));
+    if (data->packed_weights && sizeof(real) != sizeof(float))
+        return ATTN_ERR_OPTION;
+    const void *const tensors[MHA_TENSORS] = {data->query, data->key, data->value, data->out};
+    const void *const weights[MHA_TENSORS] = {data->q_weight, data->k_weight, data->v_weight,
+                                              data->out_weight};
+    attn_status status = mha_plan_init(plan, desc, tensors, weights, data->bias_k != NULL,
+                                       data->weights != NULL, sizeof(real));
     if (status != ATTN_OK)
         return status;
-    if (!data->q_weight || !data->k_weight || !data->v_weight || !data->out_weight)
-        return ATTN_ERR_NULL;
     if (desc->rotary_dim > 0 && desc->batch > 0 && plan->rotary_q.num_positions > 0 &&
         (!data->rotary_cos || !data->rotary_sin))
         return ATTN_ERR_NULL;
-
-    const uint64_t limit = PTRDIFF_MAX / sizeof(real);
-    const struct {
-        const real *data;
-        int32_t seq_len, dim;
-        const attn_strides *strides;
-    } tensors[4] = {
-        {data->query, desc->seq_len_q, desc->embed_dim, &desc->query},
-        {data->key, desc->seq_len_kv, desc->kdim, &desc->key},
-        {data->value, desc->seq_len_kv, desc->vdim, &desc->value},
-        {data->out, desc->seq_len_q, desc->embed_dim, &desc->out},
-    };
-    for (int t = 0; t < 4 && status == ATTN_OK; t++)
-        status = check_tensor(tensors[t].data, desc->batch, 1, tensors[t].seq_len, tensors[t].dim,
-                              tensors[t].strides, limit);
-    if (status != ATTN_OK)
-        return status;
 
     const sdpa_data attention = {
         .query = &present,
@@ -61,17 +47,9 @@ static attn_status plan_call(const attn_mha_desc *desc, const mha_data *data,
     size_t scratch, largest = 0;
     status = sdpa_workspace(&plan->sdpa, &attention, threads, &largest);
 
-    const struct {
-        int32_t rows, in_dim, out_dim;
-    } products[4] = {
-        {plan->query.rows, desc->embed_dim, desc->embed_dim},
-        {plan->key.rows, desc->kdim, plan->kv_dim},
-        {plan->value.rows, desc->vdim, plan->kv_dim},
-        {plan->out.rows, desc->embed_dim, desc->embed_dim},
-    };
-    for (int p = 0; p < 4 && status == ATTN_OK; p++) {
-        status = linear_workspace(products[p].rows, products[p].in_dim, products[p].out_dim,
-                                  threads, &scratch);
+    for (int p = 0; p < MHA_TENSORS && status == ATTN_OK; p++) {
+        const mha_projection *part = &plan->projections[p];
+        status = linear_workspace(part->rows.rows, part->in_dim, part->out_dim, threads, &scratch);
         if (status == ATTN_OK && largest < scratch)
             largest = scratch;
     }
@@ -81,47 +59,44 @@ static attn_status plan_call(const attn_mha_desc *desc, const mha_data *data,
     return status;
 }
 
-/* packed <- x w^T + bias, where x is a tensor of the caller. */
-static attn_status project_in(const mha_rows *rows, const real *x, int32_t in_dim, int32_t out_dim,
-                              const real *w, const real *bias, real *packed,
-                              const attn_exec *exec) {
+/* y <- x w^T + bias. x is a tensor of the caller and y one of the workspace, of MHA_OUT the other
+ * way round. */
+static attn_status project(const mha_data *data, const mha_plan *plan, int which, const real *x,
+                           const real *w, const real *bias, real *y, const attn_exec *exec) {
+    const mha_projection *p = &plan->projections[which];
+    const mha_rows *rows = &p->rows;
+    const bool is_out = which == MHA_OUT;
+    const real *panels = data->packed_weights ? data->packed_weights + (ptrdiff_t)p->panels : NULL;
     attn_status status = ATTN_OK;
-    for (int32_t c = 0; c < rows->calls && status == ATTN_OK; c++)
-        status = linear(rows->rows, in_dim, out_dim, x + c * rows->call_stride, rows->row_stride, w,
-                        bias, packed + (ptrdiff_t)c * rows->rows * out_dim, out_dim, exec);
+    for (int32_t c = 0; c < rows->calls && status == ATTN_OK; c++) {
+        const ptrdiff_t there = c * rows->call_stride, here = (ptrdiff_t)c * rows->rows;
+        status = linear(rows->rows, p->in_dim, p->out_dim, x + (is_out ? here * p->in_dim : there),
+                        is_out ? p->in_dim : rows->row_stride, w, panels, bias,
+                        y + (is_out ? there : here * p->out_dim),
+                        is_out ? rows->row_stride : p->out_dim, exec);
+    }
     return status;
 }
 
 /* q, k and v of the workspace, with their positions where there are any. */
 static attn_status project_inputs(const attn_mha_desc *desc, const mha_data *data,
                                   const mha_plan *plan, char *workspace, const attn_exec *scratch) {
+    real *q = (real *)(workspace + plan->q), *k = (real *)(workspace + plan->k),
+         *v = (real *)(workspace + plan->v);
     attn_status status =
-        project_in(&plan->query, data->query, desc->embed_dim, desc->embed_dim, data->q_weight,
-                   data->q_bias, (real *)(workspace + plan->q), scratch);
+        project(data, plan, MHA_QUERY, data->query, data->q_weight, data->q_bias, q, scratch);
     if (status == ATTN_OK)
-        status = project_in(&plan->key, data->key, desc->kdim, plan->kv_dim, data->k_weight,
-                            data->k_bias, (real *)(workspace + plan->k), scratch);
+        status = project(data, plan, MHA_KEY, data->key, data->k_weight, data->k_bias, k, scratch);
     if (status == ATTN_OK)
-        status = project_in(&plan->value, data->value, desc->vdim, plan->kv_dim, data->v_weight,
-                            data->v_bias, (real *)(workspace + plan->v), scratch);
+        status =
+            project(data, plan, MHA_VALUE, data->value, data->v_weight, data->v_bias, v, scratch);
 
     if (desc->rotary_dim > 0) {
-        real *q = (real *)(workspace + plan->q), *k = (real *)(workspace + plan->k);
         if (status == ATTN_OK)
             status = rotary(&plan->rotary_q, q, data->rotary_cos, data->rotary_sin, q);
         if (status == ATTN_OK)
             status = rotary(&plan->rotary_k, k, data->rotary_cos, data->rotary_sin, k);
     }
-    return status;
-}
-
-/* y <- packed w^T + bias, where y is the output of the layer. */
-static attn_status project_out(const mha_rows *rows, const real *packed, int32_t dim, const real *w,
-                               const real *bias, real *y, const attn_exec *exec) {
-    attn_status status = ATTN_OK;
-    for (int32_t c = 0; c < rows->calls && status == ATTN_OK; c++)
-        status = linear(rows->rows, dim, dim, packed + (ptrdiff_t)c * rows->rows * dim, dim, w,
-                        bias, y + c * rows->call_stride, rows->row_stride, exec);
     return status;
 }
 
@@ -257,7 +232,7 @@ static attn_status mha(const attn_mha_desc *desc, const mha_data *data, const at
     attn_status status = plan_call(desc, data, exec ? exec->threads : NULL, &plan, &bytes);
     if (status == ATTN_OK)
         status = exec_check(exec, bytes, 1, &first, &end);
-    if (status != ATTN_OK || first == end || plan.query.calls == 0)
+    if (status != ATTN_OK || first == end || plan.projections[MHA_QUERY].rows.calls == 0)
         return status;
 
     char *workspace = exec->workspace;
@@ -284,7 +259,7 @@ static attn_status mha(const attn_mha_desc *desc, const mha_data *data, const at
     }
 
     if (status == ATTN_OK)
-        status = project_out(&plan.out, (const real *)(workspace + plan.concat), desc->embed_dim,
-                             data->out_weight, data->out_bias, data->out, &scratch);
+        status = project(data, &plan, MHA_OUT, (const real *)(workspace + plan.concat),
+                         data->out_weight, data->out_bias, data->out, &scratch);
     return status;
 }

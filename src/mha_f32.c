@@ -1,3 +1,4 @@
+#include "linear.h"
 #include "mha_backward.h"
 
 typedef float real;
@@ -10,9 +11,9 @@ static attn_status linear_workspace(int32_t rows, int32_t in_dim, int32_t out_di
 }
 
 static attn_status linear(int32_t rows, int32_t in_dim, int32_t out_dim, const real *x,
-                          ptrdiff_t x_stride, const real *w, const real *bias, real *y,
-                          ptrdiff_t y_stride, const attn_exec *exec) {
-    return attn_linear_f32(rows, in_dim, out_dim, x, x_stride, w, bias, y, y_stride, exec);
+                          ptrdiff_t x_stride, const real *w, const real *panels, const real *bias,
+                          real *y, ptrdiff_t y_stride, const attn_exec *exec) {
+    return linear_f32(rows, in_dim, out_dim, x, x_stride, w, panels, bias, y, y_stride, exec);
 }
 
 static attn_status sdpa_workspace(const attn_sdpa_desc *desc, const sdpa_data *data,
@@ -44,6 +45,29 @@ attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32
 attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
                          const attn_exec *exec) {
     return mha(desc, data, exec);
+}
+
+attn_status attn_mha_pack_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
+                              float *packed, size_t *bytes) {
+    mha_plan plan;
+    size_t workspace;
+    const attn_status status = plan_call(desc, data, NULL, &plan, &workspace);
+    if (status != ATTN_OK)
+        return status;
+    if (!bytes)
+        return ATTN_ERR_NULL;
+    if (plan.panels_end > PTRDIFF_MAX / sizeof(float))
+        return ATTN_ERR_SIZE;
+    const bool few = plan.projections[MHA_QUERY].rows.rows <= DOT_ROWS &&
+                     plan.projections[MHA_KEY].rows.rows <= DOT_ROWS;
+    *bytes = few ? 0 : (size_t)plan.panels_end * sizeof(float);
+    const float *const weights[MHA_TENSORS] = {data->q_weight, data->k_weight, data->v_weight,
+                                               data->out_weight};
+    for (int p = 0; p < MHA_TENSORS && packed && !few; p++) {
+        const mha_projection *part = &plan.projections[p];
+        linear_pack_panels(part->in_dim, part->out_dim, weights[p], packed + part->panels);
+    }
+    return ATTN_OK;
 }
 
 typedef attn_mha_backward_f32_data mha_backward_data;

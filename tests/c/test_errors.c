@@ -444,6 +444,63 @@ TEST(mha_f64_refuses_with_the_right_status_and_writes_nothing) {
     mha_refuses(sizeof(double));
 }
 
+TEST(packing_the_weights_of_a_layer_refuses_with_the_right_status_and_writes_nothing) {
+    guarded input = guarded_alloc(INPUT_BYTES, 0);
+    guarded out = guarded_alloc(OUTPUT_BYTES, FILL);
+    attn_mha_desc desc;
+    attn_mha_desc_init(&desc, BATCH, HEADS, LEN_Q, LEN_KV, EMBED);
+    attn_mha_f32_data data = {.query = input.data,
+                              .key = input.data,
+                              .value = input.data,
+                              .q_weight = input.data,
+                              .k_weight = input.data,
+                              .v_weight = input.data,
+                              .out_weight = input.data,
+                              .out = out.data};
+    size_t bytes;
+    CHECK_STATUS(attn_mha_pack_f32(&desc, &data, NULL, &bytes), ATTN_OK);
+    CHECK(bytes >= sizeof(float) * 4 * EMBED * EMBED);
+    guarded packed = guarded_alloc(bytes, FILL);
+    CHECK_STATUS(attn_mha_pack_f32(NULL, &data, packed.data, &bytes), ATTN_ERR_NULL);
+    CHECK_STATUS(attn_mha_pack_f32(&desc, NULL, packed.data, &bytes), ATTN_ERR_NULL);
+    CHECK_STATUS(attn_mha_pack_f32(&desc, &data, packed.data, NULL), ATTN_ERR_NULL);
+    attn_mha_f32_data without_weight = data;
+    without_weight.v_weight = NULL;
+    CHECK_STATUS(attn_mha_pack_f32(&desc, &without_weight, packed.data, &bytes), ATTN_ERR_NULL);
+    attn_mha_desc odd = desc;
+    odd.num_heads = 0;
+    CHECK_STATUS(attn_mha_pack_f32(&odd, &data, packed.data, &bytes), ATTN_ERR_SHAPE);
+
+    check_case("few rows do not read them");
+    attn_mha_desc few;
+    attn_mha_desc_init(&few, 1, HEADS, 1, 4, EMBED);
+    CHECK_STATUS(attn_mha_pack_f32(&few, &data, packed.data, &bytes), ATTN_OK);
+    CHECK(bytes == 0 && guarded_untouched(&packed, FILL));
+
+    check_case("together beyond the address space, each one within");
+    if (sizeof(ptrdiff_t) == 4) {
+        attn_mha_desc large;
+        attn_mha_desc_init(&large, 1, 1, 1, 5, 20000);
+        CHECK_STATUS(attn_mha_pack_f32(&large, &data, NULL, &bytes), ATTN_ERR_SIZE);
+    }
+
+    check_case("float64");
+    attn_mha_f64_data exact = {.query = input.data,
+                               .key = input.data,
+                               .value = input.data,
+                               .q_weight = input.data,
+                               .k_weight = input.data,
+                               .v_weight = input.data,
+                               .out_weight = input.data,
+                               .out = out.data};
+    size_t workspace = 0;
+    CHECK_STATUS(attn_mha_f64_workspace(&desc, &exact, &workspace), ATTN_OK);
+    exact.packed_weights = input.data;
+    CHECK_STATUS(attn_mha_f64_workspace(&desc, &exact, &workspace), ATTN_ERR_OPTION);
+    CHECK(guarded_untouched(&out, FILL));
+    guarded_free(&packed), guarded_free(&out), guarded_free(&input);
+}
+
 TEST(mha_refuses_to_do_without_its_structs) {
     attn_mha_desc desc;
     attn_mha_desc_init(&desc, 1, 1, 1, 1, 1);
@@ -597,6 +654,7 @@ int main(void) {
     RUN(the_textbook_form_refuses_with_the_right_status_and_writes_nothing);
     RUN(mha_f32_refuses_with_the_right_status_and_writes_nothing);
     RUN(mha_f64_refuses_with_the_right_status_and_writes_nothing);
+    RUN(packing_the_weights_of_a_layer_refuses_with_the_right_status_and_writes_nothing);
     RUN(mha_refuses_to_do_without_its_structs);
     RUN(linear_refuses_with_the_right_status_and_writes_nothing);
     RUN(threads_are_either_there_or_unsupported);

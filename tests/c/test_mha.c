@@ -410,16 +410,26 @@ static void run_f64(const layer *l, guarded *out, guarded *weights) {
     guarded_free(&workspace);
 }
 
-static void run_f32(const layer *l, guarded *out, guarded *weights) {
-    const attn_mha_f32_data data =
+/* Also with the weights packed beforehand: to the same bits. */
+static void run_f32(const layer *l, bool is_packed, guarded *out, guarded *weights) {
+    attn_mha_f32_data data =
         DATA(l, attn_mha_f32_data, f32, out->data, l->k.wants_weights ? weights->data : NULL);
     attn_exec exec = {0};
+    size_t bytes = 0;
+    if (is_packed)
+        CHECK_STATUS(attn_mha_pack_f32(&l->desc32, &data, NULL, &bytes), ATTN_OK);
+    guarded packed = guarded_alloc(bytes, 0xFF);
+    if (bytes > 0) {
+        CHECK_STATUS(attn_mha_pack_f32(&l->desc32, &data, packed.data, &bytes), ATTN_OK);
+        data.packed_weights = packed.data;
+    }
     CHECK_STATUS(attn_mha_f32_workspace(&l->desc32, &data, NULL, &exec.workspace_bytes), ATTN_OK);
     guarded workspace = guarded_alloc(exec.workspace_bytes, 0xFF);
     exec.workspace = workspace.data;
     CHECK_STATUS(attn_mha_f32(&l->desc32, &data, &exec), ATTN_OK);
     CHECK(guarded_intact(&workspace) && guarded_intact(out) && guarded_intact(weights));
-    guarded_free(&workspace);
+    CHECK(guarded_intact(&packed));
+    guarded_free(&workspace), guarded_free(&packed);
 }
 
 /* Elements of out between its rows still hold the fill. */
@@ -456,7 +466,13 @@ static void run_numbers(const mha_case *k, errors *worst) {
     guarded out32 = guarded_alloc(l.out_count * sizeof(float), FILL);
     guarded weights32 = guarded_alloc(l.weights_count * sizeof(float), FILL);
     run_f64(&l, &out64, &weights64);
-    run_f32(&l, &out32, &weights32);
+    run_f32(&l, false, &out32, &weights32);
+    guarded out_packed = guarded_alloc(l.out_count * sizeof(float), FILL);
+    guarded weights_packed = guarded_alloc(l.weights_count * sizeof(float), FILL);
+    run_f32(&l, true, &out_packed, &weights_packed);
+    CHECK(memcmp(out_packed.data, out32.data, l.out_count * sizeof(float)) == 0);
+    CHECK(memcmp(weights_packed.data, weights32.data, l.weights_count * sizeof(float)) == 0);
+    guarded_free(&out_packed), guarded_free(&weights_packed);
     check_gaps(&l, &out64, sizeof(double));
     check_gaps(&l, &out32, sizeof(float));
 
@@ -693,7 +709,7 @@ TEST(keys_outside_the_limits_do_not_leak_through_the_layer) {
             if (run % 2)
                 run_f64(&l, &out[run], &weights[run]);
             else
-                run_f32(&l, &out[run], &weights[run]);
+                run_f32(&l, false, &out[run], &weights[run]);
         }
         for (int run = 0; run < 2; run++) {
             CHECK(memcmp(out[run].data, out[run + 2].data, out[run].bytes) == 0);
@@ -733,7 +749,7 @@ TEST(unread_keys_have_no_weight_even_in_a_row_of_nan) {
             const double weight = ((const double *)weights.data)[i * 6 + j];
             CHECK(j > i && j < 5 ? weight == 0.0 : isnan(weight));
         }
-    run_f32(&l, &out, &weights);
+    run_f32(&l, false, &out, &weights);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 6; j++) {
             const float weight = ((const float *)weights.data)[i * 6 + j];

@@ -232,6 +232,7 @@ static void call_free(call *c) {
                                         c->rotary[0].type.data,                                    \
                                         c->rotary[1].type.data,                                    \
                                         NULL,                                                      \
+                                        NULL,                                                      \
                                         NULL};                                                     \
     }                                                                                              \
     static attn_mha_backward_##type##_data backward_data_##type(const call *c, int32_t unwanted) { \
@@ -305,17 +306,28 @@ static void backward_f64(const call *c) {
     guarded_free(&workspace);
 }
 
+/* The weights of some calls are packed beforehand. */
 static void backward_f32(const call *c, int32_t unwanted, attn_threads *threads) {
-    const attn_mha_backward_f32_data data = backward_data_f32(c, unwanted);
+    attn_mha_backward_f32_data data = backward_data_f32(c, unwanted);
     const attn_mha_desc desc = desc_of(c, true);
+    attn_mha_f32_data forward = data.forward;
+    forward.out = (float *)data.grad_out;
+    size_t bytes = 0;
+    if (desc.seq_len_kv % 2 != 0)
+        CHECK_STATUS(attn_mha_pack_f32(&desc, &forward, NULL, &bytes), ATTN_OK);
+    guarded packed = guarded_alloc(bytes, 0xFF);
+    if (bytes > 0) {
+        CHECK_STATUS(attn_mha_pack_f32(&desc, &forward, packed.data, &bytes), ATTN_OK);
+        data.forward.packed_weights = packed.data;
+    }
     attn_exec exec = {.threads = threads};
     CHECK_STATUS(attn_mha_backward_f32_workspace(&desc, &data, threads, &exec.workspace_bytes),
                  ATTN_OK);
     guarded workspace = guarded_alloc(exec.workspace_bytes, 0xFF);
     exec.workspace = workspace.data;
     CHECK_STATUS(attn_mha_backward_f32(&desc, &data, &exec), ATTN_OK);
-    CHECK(guarded_intact(&workspace));
-    guarded_free(&workspace);
+    CHECK(guarded_intact(&workspace) && guarded_intact(&packed));
+    guarded_free(&workspace), guarded_free(&packed);
 }
 
 /* The naive gradients, summed where tensors are broadcast or one: expected[t] is laid out like

@@ -96,6 +96,7 @@ for (const variant of ['simd', 'relaxed-threads'])
         out: attn.tensor([2, 4, 3, 6]),
       };
       made.graph.forward(x, null, null, { needGrad: true });
+      made.layer.forward(x); // makes a copy of the weights, the only thing that a call can do without
       const snapshot = () => structuredClone([made.layer.stateDict(), made.graph.stateDict(), made.cache.lengths, attn.disposed, made.out.toTensor().data]);
 
       state.asked = 0;
@@ -128,6 +129,39 @@ for (const variant of ['simd', 'relaxed-threads'])
       assert.equal(state.live.size, 0, 'all is given back');
       attn.dispose();
     });
+
+test('a layer that gets no memory for the copy of its weights does without', async () => {
+  for (const variant of ['scalar', 'simd', 'relaxed-threads']) {
+    const { attn, state } = await engineWithAllocator(engineOf(variant));
+    const layer = attn.multiHeadAttention({ embedDim: 8, numHeads: 2 });
+    const parameters = state.live.size;
+    const rows = (n) => ({ data: x.data.subarray(0, 8 * n), shape: [n, 8] });
+    layer.forward(rows(4));
+    assert.equal(state.live.size, parameters, 'four rows have no use for it');
+    state.asked = 0;
+    const want = layer.forward(rows(5));
+    const { asked } = state;
+    assert.equal(state.live.size, parameters + 1);
+    assert.equal([...state.live.values()].at(-1), 4 * 4 * 8 * 8);
+    assert.deepEqual(layer.forward(rows(5)), want);
+
+    layer.loadStateDict(layer.stateDict());
+    assert.equal(state.live.size, parameters, 'of the last parameters');
+    state.left = asked - 1; // it is asked for last
+    assert.deepEqual(layer.forward(rows(5)), want);
+    assert.equal(state.live.size, parameters);
+    state.left = Infinity;
+    assert.deepEqual(layer.forward(rows(5)), want);
+    assert.equal(state.live.size, parameters + 1);
+
+    const { in_proj_weight: weight, ...rest } = layer.stateDict();
+    layer.loadStateDict({ ...rest, in_proj_weight: { data: weight.data.map((w) => -w), shape: weight.shape } });
+    assert.deepEqual(layer.forward(rows(5)).output.data, want.output.data.map((y) => -y), 'q k and values change sign: the weights stay');
+    layer.free();
+    assert.equal(state.live.size, parameters - 1);
+    attn.dispose();
+  }
+});
 
 test('an engine that gets no memory for its threads is not made', async () => {
   for (const variant of VARIANTS.filter((name) => !UNTHREADED.includes(name))) {

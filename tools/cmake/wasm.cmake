@@ -31,11 +31,11 @@ set(link_options
 set(thread_link_options --shared-memory --import-memory --export=__stack_pointer
     --export=wasm_thread_stack --export=wasm_thread_run)
 
-# Measured: with these the modules are 2 % smaller when gzipped, and as fast. Ordered by name, functions that
-# are alike lie together. Left out: -flto, which makes them up to a tenth larger, and --ignore-implicit-traps, which
-# moves divisions before what guards them.
+# Measured: with these the modules are 3 % smaller when gzipped, and as fast; the second -Oz is 0.7 % of it. Ordered
+# by name, functions that are alike lie together. Left out: -flto, which makes them up to a tenth larger, and
+# --ignore-implicit-traps, which moves divisions before what guards them.
 set(optimizer_options
-    --one-caller-inline-max-function-size 1 -Oz --low-memory-unused
+    --one-caller-inline-max-function-size 1 -Oz -Oz --low-memory-unused
     --reorder-functions-by-name --strip-debug --strip-producers --strip-target-features)
 
 # add_module(variant): <variant>.wasm, in ATTN_MODULE_DIR.

@@ -35,7 +35,7 @@ export const MHA_DESC = layout(['scale'], ['batch', 'num_heads', 'num_kv_heads',
   'kdim', 'vdim', ...LIMITS, 'add_zero_attn', 'average_weights', ...TENSORS, 'rotary_dim', 'rotary_interleaved']);
 const MHA_TENSORS = ['query', 'key', 'value', 'q_weight', 'k_weight', 'v_weight', 'out_weight', 'q_bias', 'k_bias', 'v_bias',
   'out_bias', 'bias_k', 'bias_v'];
-const MHA_FORWARD = [...MHA_TENSORS, 'rotary_cos', 'rotary_sin', 'out', 'weights'];
+const MHA_FORWARD = [...MHA_TENSORS, 'rotary_cos', 'rotary_sin', 'out', 'weights', 'packed_weights'];
 export const MHA_DATA = layout([], MHA_FORWARD);
 export const MHA_BACKWARD_DATA = layout([], [...join(['forward'], MHA_FORWARD), 'grad_out', ...MHA_TENSORS.map((name) => `grad_${name}`),
   'grad_masks[0]', 'grad_masks[1]']);

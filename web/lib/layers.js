@@ -2,7 +2,7 @@ import { MHA_BACKWARD_DATA, MHA_DATA, MHA_DESC } from './abi.js';
 import { Heap, bytesOf, count } from './heap.js';
 import { rotaryTables } from './operators.js';
 import { mulberry32, normal, uniform } from './random.js';
-import { maskFields, run } from './sdpa.js';
+import { maskFields, prepareRun, run } from './sdpa.js';
 import { argument, commonType, rank, size } from './shapes.js';
 import { DISPOSE, AttentionError, flag, integer, readOptions, wrongKind, wrongSize } from './status.js';
 import { Tensor } from './tensor.js';
@@ -63,6 +63,7 @@ export class MultiHeadAttention {
   #parameters;
   #f32 = 0; // the parameters in float32, one after the other
   #f64 = 0; // ... in float64, from the first float64 call on
+  #packed = 0; // a copy of the float32 weights as products read them, from the first call on that does
   #exact = null; // a state that was given in float64: { name: Float64Array }
   #graph = null; // the last forward call with needGrad, for backward()
   #angles = null; // of the rotary embedding, for the longest sequence so far: arguments [cos, sin]
@@ -168,8 +169,7 @@ export class MultiHeadAttention {
     for (const [name, tensor] of given) heap.set('f32', this.#place('f32', this.#f32, name), tensor.read());
     this.#exact = exact;
     this.#graph = null;
-    heap.free(this.#f64);
-    this.#f64 = 0;
+    this.#freeCopies();
     return this;
   }
 
@@ -245,6 +245,7 @@ export class MultiHeadAttention {
     const desc = scope.take(MHA_DESC.size);
     const inputs = Object.fromEntries(Object.keys(MHA_DATA.fields).map((name) => [name, 0]));
     Object.assign(inputs, this.#partsFrom(type, type === 'f64' ? this.#doubles() : this.#f32));
+    if (type === 'f32') inputs.packed_weights = this.#packed;
     angles.forEach((table, i) => { inputs[['rotary_cos', 'rotary_sin'][i]] = scope.put(table, type); });
     Object.assign(inputs, { query: scope.put(q, type), key: scope.put(k, type), value: scope.put(v, type) });
     const masks = { 'masks[0]': maskFields(scope, attnMask, type, attnMask?.fields), 'masks[1]': maskFields(scope, padding, type, padding?.fields) };
@@ -257,6 +258,23 @@ export class MultiHeadAttention {
   // The parameters' C fields, where the first one is at base.
   #partsFrom(type, base) {
     return Object.fromEntries(Object.entries(this.#parameters.parts).map(([field, start]) => [field, base + start * (type === 'f64' ? 8 : 4)]));
+  }
+
+  // Makes the copy of the weights for a call that has everything else, if it has a use for it and there is room.
+  #pack(scope, desc, data) {
+    const heap = this.#heap;
+    const size = scope.take(4);
+    heap.call('attn_mha_pack_f32', desc, data, 0, size);
+    const bytes = heap.view('u32', size, 1)[0];
+    if (!bytes) return;
+    try {
+      this.#packed = heap.alloc(bytes);
+    } catch (error) {
+      if (error.code !== 'memory') throw error;
+      return;
+    }
+    heap.call('attn_mha_pack_f32', desc, data, this.#packed, size);
+    heap.write(data, MHA_DATA, { packed_weights: this.#packed });
   }
 
   forward(query, key, value, options) {
@@ -272,7 +290,9 @@ export class MultiHeadAttention {
       const weights = needWeights ? scope.takeTensor(weightsShape, type, 'weights') : 0;
       const [desc, inputs] = this.#load(scope, call);
       heap.write(data, MHA_DATA, { ...inputs, out, weights });
-      run(heap, scope, `attn_mha_${type}`, type, desc, data);
+      const exec = prepareRun(heap, scope, `attn_mha_${type}`, type, desc, data);
+      if (type === 'f32' && !this.#packed) this.#pack(scope, desc, data);
+      heap.call(`attn_mha_${type}`, desc, data, exec);
       return {
         output: new Tensor(heap.copy(type, out, count(q.shape)), [...q.shape]),
         weights: weights ? new Tensor(heap.copy(type, weights, count(weightsShape)), weightsShape) : null,
@@ -324,10 +344,16 @@ export class MultiHeadAttention {
     });
   }
 
+  #freeCopies() {
+    this.#heap.free(this.#f64);
+    this.#heap.free(this.#packed);
+    this.#f64 = this.#packed = 0;
+  }
+
   free() {
     this.#heap.free(this.#f32);
-    this.#heap.free(this.#f64);
-    this.#f32 = this.#f64 = 0;
+    this.#f32 = 0;
+    this.#freeCopies();
     this.#exact = this.#graph = null;
   }
 
