@@ -386,12 +386,12 @@ static void mha(input *in) {
                flags, given, (int)values, (int)desc.masks[0].kind, (int)desc.masks[1].kind);
 
     const tensor *p = parameters;
-    const attn_mha_f32_data data = {tensor_f32(&query), tensor_f32(&key),    tensor_f32(&value),
-                                    tensor_f32(&p[0]),  tensor_f32(&p[1]),   tensor_f32(&p[2]),
-                                    tensor_f32(&p[3]),  tensor_f32(&p[4]),   tensor_f32(&p[5]),
-                                    tensor_f32(&p[6]),  tensor_f32(&p[7]),   tensor_f32(&p[8]),
-                                    tensor_f32(&p[9]),  tensor_f32(&cosine), tensor_f32(&sine),
-                                    tensor_f32(&out),   tensor_f32(&weights)};
+    attn_mha_f32_data data = {tensor_f32(&query), tensor_f32(&key),     tensor_f32(&value),
+                              tensor_f32(&p[0]),  tensor_f32(&p[1]),    tensor_f32(&p[2]),
+                              tensor_f32(&p[3]),  tensor_f32(&p[4]),    tensor_f32(&p[5]),
+                              tensor_f32(&p[6]),  tensor_f32(&p[7]),    tensor_f32(&p[8]),
+                              tensor_f32(&p[9]),  tensor_f32(&cosine),  tensor_f32(&sine),
+                              tensor_f32(&out),   tensor_f32(&weights), NULL};
     attn_exec exec = {0};
     attn_status status = attn_mha_f32_workspace(&desc, &data, NULL, &exec.workspace_bytes);
     hold(status, must, fault(ATTN_ERR_SIZE, is_large), "attn_mha_f32_workspace");
@@ -406,12 +406,12 @@ static void mha(input *in) {
     attn_mha_desc desc64 = desc;
     for (int m = 0; m < 2; m++)
         mask_f64(&desc64.masks[m], &masks[m]);
-    const attn_mha_f64_data data64 = {tensor_f64(&query), tensor_f64(&key),    tensor_f64(&value),
-                                      tensor_f64(&p[0]),  tensor_f64(&p[1]),   tensor_f64(&p[2]),
-                                      tensor_f64(&p[3]),  tensor_f64(&p[4]),   tensor_f64(&p[5]),
-                                      tensor_f64(&p[6]),  tensor_f64(&p[7]),   tensor_f64(&p[8]),
-                                      tensor_f64(&p[9]),  tensor_f64(&cosine), tensor_f64(&sine),
-                                      tensor_f64(&out),   tensor_f64(&weights)};
+    const attn_mha_f64_data data64 = {tensor_f64(&query), tensor_f64(&key),     tensor_f64(&value),
+                                      tensor_f64(&p[0]),  tensor_f64(&p[1]),    tensor_f64(&p[2]),
+                                      tensor_f64(&p[3]),  tensor_f64(&p[4]),    tensor_f64(&p[5]),
+                                      tensor_f64(&p[6]),  tensor_f64(&p[7]),    tensor_f64(&p[8]),
+                                      tensor_f64(&p[9]),  tensor_f64(&cosine),  tensor_f64(&sine),
+                                      tensor_f64(&out),   tensor_f64(&weights), NULL};
 
     /* The largest that each step can make of these sizes and inputs. */
     const double x =
@@ -424,6 +424,14 @@ static void mha(input *in) {
 
     if (runs) {
         exec.workspace = workspace_alloc(exec.workspace_bytes);
+        size_t bytes = 0;
+        if (given % 2)
+            CHECK_STATUS(attn_mha_pack_f32(&desc, &data, NULL, &bytes), ATTN_OK);
+        float *packed = workspace_alloc(bytes);
+        if (bytes > 0) {
+            CHECK_STATUS(attn_mha_pack_f32(&desc, &data, packed, &bytes), ATTN_OK);
+            data.packed_weights = packed;
+        }
         attn_exec spoiled = exec;
         const attn_status expected = spoil_exec(in, &spoiled, 1);
         if (expected != ATTN_OK) {
@@ -431,6 +439,8 @@ static void mha(input *in) {
             CHECK(tensor_untouched(&out) && tensor_untouched(&weights));
         }
         CHECK_STATUS(attn_mha_f32(&desc, &data, &exec), ATTN_OK);
+        data.packed_weights = NULL;
+        free(packed);
         free(exec.workspace);
         attn_exec exec64 = {0};
         CHECK_STATUS(attn_mha_f64_workspace(&desc64, &data64, &exec64.workspace_bytes), ATTN_OK);
