@@ -58,7 +58,7 @@ const char *attn_status_name(attn_status status);
 /* The build's variant: "scalar", "simd" or "relaxed". */
 const char *attn_variant(void);
 
-/* ---- Threads ------------------------------------------------------------------------------------------ */
+/* Threads */
 
 /* A pool of num_threads - 1 sleeping threads that works together with the caller. One call at a time may use
  * a pool. In builds without threads, and for num_threads < 2, *threads becomes NULL and the status is
@@ -105,7 +105,7 @@ typedef struct attn_exec {
     int32_t num_keys;
 } attn_exec;
 
-/* ---- Scaled dot-product attention ---------------------------------------------------------------------- */
+/* Scaled dot-product attention */
 
 /* Distance in elements between neighbours of each axis (batch, head, row); the last axis is always contiguous. A stride of 0
  * repeats the same data (broadcast; inputs only: an output whose rows overlap is ATTN_ERR_OPTION). A negative one
@@ -232,7 +232,7 @@ attn_status attn_sdpa_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_data *
 attn_status attn_sdpa_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
                           const attn_exec *exec);
 
-/* ---- Additive attention ---------------------------------------------------------------------- */
+/* Additive attention */
 
 /* attn_sdpa_* with the score of Bahdanau, Cho & Bengio 2015, "Neural Machine Translation by Jointly
  * Learning to Align and Translate", section 3.1 and appendix A.1.2, in place of the dot product:
@@ -251,7 +251,7 @@ attn_status attn_additive_f32(const attn_sdpa_desc *desc, const attn_sdpa_f32_da
 attn_status attn_additive_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_data *data,
                               const double *v, const attn_exec *exec);
 
-/* ---- The textbook form ---------------------------------------------------------------------------------- */
+/* The textbook form */
 
 /* One query against seq_len_kv keys, in float64: every step of the formula, each in its own array. The maximum is
  * subtracted only from scores above +-300, so that the digits are those of exp(score) / sum exp(score).
@@ -262,7 +262,7 @@ attn_status attn_attention_f64(int32_t seq_len_kv, int32_t head_dim, int32_t hea
                                double scale, const double *query, const double *key,
                                const double *value, double *scores, double *weights, double *out);
 
-/* ---- Softmax ------------------------------------------------------------------------------------------- */
+/* Softmax */
 
 /* Softmax along one axis of a contiguous tensor [outer, length, inner]; for the last axis inner is 1:
  *
@@ -275,7 +275,7 @@ attn_status attn_softmax_f32(int32_t outer, int32_t length, int32_t inner, const
 attn_status attn_softmax_f64(int32_t outer, int32_t length, int32_t inner, const double *x,
                              double *y);
 
-/* ---- Rotary position embedding ------------------------------------------------------------------------- */
+/* Rotary position embedding */
 
 /* Su et al. 2021, "RoFormer", section 3.4.2: row s, which stands at position p, has its columns turned in pairs,
  *
@@ -311,7 +311,7 @@ attn_status attn_rotary_f32(const attn_rotary_desc *desc, const float *x, const 
 attn_status attn_rotary_f64(const attn_rotary_desc *desc, const double *x, const double *cos,
                             const double *sin, double *out);
 
-/* ---- Norm and gate ------------------------------------------------------------------------------------- */
+/* Norm and gate */
 
 /* RMSNorm (Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"; ONNX RMSNormalization-23), row by row:
  *
@@ -334,7 +334,7 @@ attn_status attn_rms_norm_f64(int32_t rows, int32_t dim, const double *x, const 
 attn_status attn_swiglu_f32(ptrdiff_t count, const float *gate, const float *up, float *out);
 attn_status attn_swiglu_f64(ptrdiff_t count, const double *gate, const double *up, double *out);
 
-/* ---- Layers -------------------------------------------------------------------------------------------- */
+/* Layers */
 
 /* y = x w^T + bias: torch.nn.functional.linear.
  *   x [rows, in_dim], row i at x + i * x_stride;  w [out_dim, in_dim] contiguous;  bias [out_dim] or NULL
@@ -440,7 +440,7 @@ attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64
 attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data,
                          const attn_exec *exec);
 
-/* ---- Explaining one row ---------------------------------------------------------------------- */
+/* Explaining one row */
 
 /* Every term of one query row of attn_sdpa_f64, each number the one that it computes, to the last bit.
  * Per key j, arrays of seq_len_kv elements:
@@ -480,7 +480,7 @@ attn_status attn_explain_f64(const attn_sdpa_desc *desc, const attn_sdpa_f64_dat
                              int32_t batch, int32_t head, int32_t row,
                              const attn_explain_f64_terms *terms, attn_explain_f64_totals *totals);
 
-/* ---- Looking at weights -------------------------------------------------------------------------------- */
+/* Looking at weights */
 
 /* What a person reads off one head's weights: means over its rows. Rows whose weights are all 0 (nothing was visible)
  * are left out; without any other row everything is 0. Row i stands at key i + offset; a key that does not exist
@@ -518,12 +518,12 @@ attn_status attn_rollout_f64(int32_t num_heads, int32_t seq_len, const double *w
                              double residual, int32_t fusion, const double *previous,
                              double *rollout);
 
-/* ---- Half precision ------------------------------------------------------------------------------------- */
+/* Half precision */
 
 /* y = x, exactly: IEEE 754 binary16 to binary32, subnormals, infinities and NaN with it. x may be the last half of y's memory. */
 attn_status attn_f16_to_f32(size_t count, const uint16_t *x, float *y);
 
-/* ---- Gradients ------------------------------------------------------------------------------ */
+/* Gradients */
 
 /* Gradients of attn_sdpa: how a loss changes with query, key, value and the additive masks, given
  * how it changes with out. For each row i and key j that it sees:

@@ -554,7 +554,7 @@ static void run_task(void *context, int32_t task, int32_t thread) {
                 run_rows(c, &s, own->which, b, h, row, first_key, end_key);
 }
 
-/* ---- The plan ------------------------------------------------------------------------------- */
+/* The plan */
 
 static int32_t ceil_div(int64_t a, int64_t b) {
     return (int32_t)((a + b - 1) / b);

@@ -4,9 +4,11 @@
  *
  *     for each block of BLOCK_KV keys that some row sees          pack the keys in tiles of 6
  *         for each panel of 8 rows that sees some of it
- *             S[j][0..8)    <- scale log2(e) key[j] . query[0..8)      6 x 8 tiles; softcap, ALiBi,
- * masks, limits max, sum      <- online softmax, S <- 2^(S - max) out[d][0..8)  <- out[d][0..8) +
- * sum_j value[j][d] S[j][0..8) out[row][d] <- out[d][row] / sum
+ *             S[j][0..8)    <- scale log2(e) key[j] . query[0..8)       6 x 8 tiles
+ *                              softcap, ALiBi, masks, limits
+ *             max, sum      <- online softmax, S <- 2^(S - max)
+ *             out[d][0..8)  <- out[d][0..8) + sum_j value[j][d] S[j][0..8)
+ *     out[row][d] <- out[d][row] / sum
  *
  * Scores lie transposed, so maximum, exponential and sum of 8 rows need no horizontal step, and
  * both products read one operand as it lies and the other by a broadcast load. With weights or

@@ -6,10 +6,13 @@
 #include "kernels/product_f32.h"
 
 /* The running state of online softmax for 8 rows (Milakov & Gimelshein 2018, algorithm 3):
- *     row_sum = sum_j 2^(s[j] - row_max)      out = sum_j 2^(s[j] - row_max) value[j], divided by
- * row_sum at the end row_max is -inf before the first visible key. It follows the true maximum only
- * when that is more than 2^8 ahead: the state is right for any reference, and rescaling is then
- * rare (1.5 % of the time at 1,024 keys). */
+ *
+ *     row_sum = sum_j 2^(s[j] - row_max)
+ *     out     = sum_j 2^(s[j] - row_max) value[j], divided by row_sum at the end
+ *
+ * row_max is -inf before the first visible key. It follows the true maximum only when that is more
+ * than 2^8 ahead: the state is right for any reference, and rescaling is then rare (1.5 % of the
+ * time at 1,024 keys). */
 typedef struct softmax_state {
     float row_max[PANEL];
     float row_sum[PANEL];

@@ -92,7 +92,7 @@ static void describe(const backward_case *c) {
         (int)c->masks[0], (int)c->masks[1], (int)c->has_lengths, (int)c->alibi, (int)c->unwanted);
 }
 
-/* ---- Tensors -------------------------------------------------------------------------------- */
+/* Tensors */
 
 enum { FILL = 0x5A };
 
@@ -203,7 +203,7 @@ static uint64_t hash(const guarded *g) {
     return h;
 }
 
-/* ---- A call --------------------------------------------------------------------------------- */
+/* A call */
 
 typedef struct call {
     tensor inputs[5]; /* query, key, value, the masks where they are additive */
@@ -490,8 +490,7 @@ static bool gaps_untouched(const tensor *t, const guarded *buffer, size_t elemen
     return untouched;
 }
 
-/* ---- The reference against differences --------------------------------------------------------
- */
+/* The reference against differences */
 
 static double loss(call *c) {
     forward_f64(c);
@@ -593,8 +592,7 @@ TEST(the_reference_is_the_slope_of_the_forward_call) {
     CHECK(compared > 5000);
 }
 
-/* ---- The naive float32 loop, and the floor ----------------------------------------------------
- */
+/* The naive float32 loop, and the floor */
 
 static const double U = 0x1p-24;
 
@@ -789,8 +787,7 @@ static void expect(const call *c, expectation *x) {
     free(naive_w), free(pair);
 }
 
-/* ---- float32 against float64 ------------------------------------------------------------------
- */
+/* float32 against float64 */
 
 /* Errors in units of the floor: the largest of each implementation, for each gradient. */
 typedef struct errors {
@@ -1011,7 +1008,7 @@ TEST(agrees_with_the_reference_on_chosen_cases) {
         run_case(&CASES[n]);
 }
 
-/* ---- Threads ----------------------------------------------------------------------------------- */
+/* Threads */
 
 /* Large enough to be divided. The float64 call would take long; that one thread is right is shown
  * above. */
@@ -1097,8 +1094,7 @@ TEST(threads_change_no_bit) {
     attn_threads_destroy(pool);
 }
 
-/* ---- What is refused --------------------------------------------------------------------------
- */
+/* What is refused */
 
 enum { BATCH = 2, HEADS = 4, KV_HEADS = 2, LEN_Q = 3, LEN_KV = 5, DIM = 4, BYTES = 4096 };
 

@@ -185,8 +185,7 @@ static void layer_free(layer *l) {
     free(l->bool_masks[0]), free(l->bool_masks[1]);
 }
 
-/* ---- The layer as plain loops
- * ------------------------------------------------------------------------- */
+/* The layer as plain loops */
 
 static const double U = 0x1p-24;
 
@@ -380,8 +379,7 @@ static void composition_free(composition *c) {
     free(c->out), free(c->out_floor), free(c->weights), free(c->weights_floor);
 }
 
-/* ---- One case
- * ----------------------------------------------------------------------------------------- */
+/* One case */
 
 #define DATA(l, type, suffix, out_, weights_)                                                      \
     (type) {                                                                                       \

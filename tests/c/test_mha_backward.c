@@ -677,8 +677,7 @@ TEST(a_row_whose_last_key_is_infinitely_far_adds_nothing) {
         CHECK_EXACT(grads[g], g < 9 ? 0.0 : 7.0);
 }
 
-/* ---- What is refused --------------------------------------------------------------------------
- */
+/* What is refused */
 
 typedef struct refused_call {
     attn_mha_desc desc;

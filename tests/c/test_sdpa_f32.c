@@ -5,12 +5,13 @@
  * error, too; the fast path may make twice that, plus the floor: what one rounding of each quantity
  * that the formula names costs, to first order, with u = 2^-24.
  *
- *     e_j, the score     each product query[d] * key[d] and the score itself are rounded, as are
- * the terms of softcap (quotient, tanh twice, product), ALiBi and masks: e_j = u (scale sum_d
- * |query[d] key[d]| + |terms| + |score|) weights[j]         moves by (e_j + sum_k w_k e_k) of
- * itself; exp, sum and quotient round: 3 u out[d]             sum_j w_j |value[j][d]| (e_j + sum_k
- * w_k e_k); product and result round, too: 5 u logsumexp          sum_k w_k e_k, and 3 u (log, sum,
- * result) of the larger of itself and 1
+ *     e_j, the score   each product query[d] * key[d] and the score itself are rounded, as are the
+ *                      terms of softcap (quotient, tanh twice, product), ALiBi and masks:
+ *                      e_j = u (scale sum_d |query[d] key[d]| + |terms| + |score|)
+ *     weights[j]       moves by (e_j + sum_k w_k e_k) of itself; exp, sum and quotient round: 3 u
+ *     out[d]           sum_j w_j |value[j][d]| (e_j + sum_k w_k e_k); product and result round,
+ *                      too: 5 u
+ *     logsumexp        sum_k w_k e_k, and 3 u (log, sum, result) of the larger of itself and 1
  *
  * The naive loop rounds its sums once per term instead: its error is at most head_dim + seq_len_kv
  * and a few floors, and is held to that. Otherwise a mistake that it shared with the fast path
@@ -317,8 +318,7 @@ static void call_free(call *c) {
     free(c->lengths);
 }
 
-/* ---- The naive float32 loop, and the floor
- * ---------------------------------------------------------- */
+/* The naive float32 loop, and the floor */
 
 typedef struct row {
     int32_t b, h, i;
@@ -433,8 +433,7 @@ static double score_floor(const call *c, const row *at, int32_t j, int32_t stage
     return U * (terms + (isfinite(score) ? fabs(score) : 0.0)) + d->head_dim * 0x1p-150;
 }
 
-/* ---- One case
- * ----------------------------------------------------------------------------------------- */
+/* One case */
 
 /* Errors in units of the floor: the largest of each implementation, for each output. */
 typedef struct errors {
@@ -702,8 +701,7 @@ static void run_case(const sdpa_case *k) {
     }
 }
 
-/* ---- The cases
- * ------------------------------------------------------------------------------------------ */
+/* The cases */
 
 static int32_t random_limit(rng *r, int32_t len) {
     if (rng_once_in(r, 12))

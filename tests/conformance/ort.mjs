@@ -23,7 +23,7 @@ export const operators = {
 
 const DEFAULT_FILTER = -10000;
 
-// ---- Attention ---------------------------------------------------------------------------------------------
+// Attention
 
 /** Input projections, heads, attention; no output projection. */
 function attention({ inputs, attributes, Float }, attn) {
@@ -120,7 +120,7 @@ function padding({ data, shape }, batch, seqLenQ, seqLenKv) {
   return (b, i, j) => data[(b * shape[2] + seqLenKv - seqLenQ + i) * columns + j] > 0;
 }
 
-// ---- MultiHeadAttention --------------------------------------------------------------------------------------
+// MultiHeadAttention
 
 /** Attention of inputs that are projected already, but for the bias. */
 function multiHeadAttention({ inputs, attributes, wanted, Float }, attn) {
@@ -169,7 +169,7 @@ function headsOf({ query, key, value, bias }, heads) {
 const addToRows = (x, bias) =>
   bias ? generate(x.data.constructor, x.shape, (index, at) => x.data[at] + bias.data[index.at(-1)]) : x;
 
-// ---- GroupQueryAttention -------------------------------------------------------------------------------------
+// GroupQueryAttention
 
 /** Grouped heads over a key/value cache; causal with the newest query at the newest key. Hidden keys have weight 0, as ours. */
 function groupQueryAttention(kase, attn) {
@@ -270,7 +270,7 @@ function scoresOf(scores, hasSink) {
   return map(shown, (x) => (x === -Infinity ? 0 : x));
 }
 
-// ---- RotaryEmbedding -----------------------------------------------------------------------------------------
+// RotaryEmbedding
 
 /** `input` is [batch, seq, heads * dim] or [batch, heads, seq, dim]; position_ids may be one number, the first position. */
 function rotaryEmbedding({ inputs, attributes }, attn) {

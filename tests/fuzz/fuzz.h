@@ -16,7 +16,7 @@
 /* libFuzzer's and AFL++'s own. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* ---- Bytes */
+/* Bytes */
 
 /* Past the end there are zeros: the plainest choice everywhere. */
 typedef struct input {
@@ -72,7 +72,7 @@ static inline int32_t take_option(input *in, int32_t last) {
     return byte < 250 && last < 250 ? byte % (last + 1) : (int32_t)(uint32_t)take_word(in, 4);
 }
 
-/* ---- Faults */
+/* Faults */
 
 typedef unsigned faults; /* a bit for each attn_status */
 
@@ -88,7 +88,7 @@ static inline void hold(attn_status status, faults must, faults may, const char 
                attn_status_name(status), must, may);
 }
 
-/* ---- Tensors */
+/* Tensors */
 
 enum { AXES = 4, MOST_ELEMENTS = 1 << 16, FILL = 0x5A };
 
@@ -318,7 +318,7 @@ static inline tensor contiguous_tensor(bool is_given, int32_t s0, int32_t s1, in
     return t;
 }
 
-/* ---- Workspace */
+/* Workspace */
 
 /* One that cannot be used: how is chosen by the fuzzer. Returns the status it must be answered with,
  * ATTN_OK where the change does no harm. */
@@ -365,7 +365,7 @@ static inline void *workspace_alloc(size_t bytes) {
     return workspace;
 }
 
-/* ---- The end of a case */
+/* The end of a case */
 
 static inline int fuzz_end(void) {
     if (check_state.failures) {

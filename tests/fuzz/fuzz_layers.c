@@ -8,7 +8,7 @@
 
 static const double U = 0x1p-24;
 
-/* ---- What both kinds of call are made of */
+/* What both kinds of call are made of */
 
 typedef struct options {
     double scale;
@@ -90,7 +90,7 @@ static bool is_moderate(double work) {
     return work < 2e5;
 }
 
-/* ---- Gradients of attention */
+/* Gradients of attention */
 
 static void sdpa_backward(input *in) {
     const uint8_t flags = take(in);
@@ -271,7 +271,7 @@ static void sdpa_backward(input *in) {
     free_mask(&masks[0]), free_mask(&masks[1]), free(lengths);
 }
 
-/* ---- The layer, and its gradients */
+/* The layer, and its gradients */
 
 enum {
     Q_WEIGHT,

@@ -12,7 +12,7 @@ const next = random(77);
 const T = (...shape) => tensor(shape, next);
 const doubles = (...shape) => tensor(shape, next, Float64Array);
 
-// ---- Wrong values -----------------------------------------------------------------------------------------------
+// Wrong values
 
 const detached = (Type, n) => {
   const array = new Type(n);
@@ -60,7 +60,7 @@ const WRONG = {
   'an engine': (a) => a, 'a class': () => Attention,
 };
 
-// ---- Places -----------------------------------------------------------------------------------------------------
+// Places
 
 // What may stand in a place: mayPass(value) says that it need not be refused.
 const isInteger = (min, max = 2 ** 31 - 1) => (x) => Number.isInteger(x) && x >= min && x <= max;
@@ -203,7 +203,7 @@ const METHODS = {
 // Those that take nothing.
 const WITHOUT_ARGUMENTS = ['attn.dispose', 'tensor.toTensor', 'tensor.toNested', 'tensor.free', 'cache.reset', 'cache.free', 'layer.stateDict', 'layer.free', 'simple.stateDict', 'simple.free'];
 
-// ---- The table --------------------------------------------------------------------------------------------------
+// The table
 
 // Where NaN is in a result, if anywhere.
 function nanIn(result, path = 'result', depth = 0) {

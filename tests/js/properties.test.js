@@ -23,7 +23,7 @@ const floor = ({ data }) => 2 ** -84 * data.reduce((max, x) => (Number.isFinite(
 const check = (property, numRuns = RUNS) => fc.assert(property, { numRuns, seed: SEED, includeErrorInReport: true });
 const maybe = (arbitrary, freq = 2) => fc.option(arbitrary, { nil: null, freq });
 
-// ---- Calls, as plain objects that can be pasted into FOUND ---------------------------------------------------
+// Calls, as plain objects that can be pasted into FOUND
 
 const length = (max) => fc.oneof(fc.constantFrom(1, 2, 7, 8, 9), fc.integer({ min: 1, max }));
 const VALUES = ['ordinary', 'huge', 'subnormal', 'nan', 'infinite', 'zero', 'mixed'];
@@ -92,7 +92,7 @@ const run = (attn, { q, k, v, options }, more) =>
   attn.sdpa(single(q), single(k), single(v), { ...options, ...(options.attnMask && { attnMask: single(options.attnMask) }), ...more });
 const exact = (attn, { q, k, v, options }, more) => attn.sdpa(q, k, v, { ...options, ...more });
 
-// ---- Comparing with the reference -------------------------------------------------------------------------------
+// Comparing with the reference
 
 // tolerances(inputs, reference) -> { output, weights, logsumexp }: how far each float32 result may be from the reference's.
 function tolerances({ q, k, v, options }, want, lost = floor(v)) {
@@ -224,7 +224,7 @@ eachVariant('scores of every stage agree with float64, and asking for them chang
   }));
 });
 
-// ---- What may be done to a call without changing its result ---------------------------------------------------------
+// What may be done to a call without changing its result
 
 const tame = fc.record({ ...Object.fromEntries(['query', 'key', 'value'].map((name) => [name, fc.constantFrom('ordinary', 'huge', 'zero', 'mixed')])) });
 const tameCalls = fc.tuple(calls, tame).map(([call, kinds]) => ({ ...call, ...kinds }));
@@ -343,7 +343,7 @@ eachVariant('weights are a share of one, and the output a mean of values', (attn
   }));
 });
 
-// ---- The other functions: float32 against float64 -----------------------------------------------------------------------
+// The other functions: float32 against float64
 
 eachVariant('additive scores agree with float64', (attn) => {
   check(fc.property(tameCalls, fc.nat(1e6), (call, seed) => {

@@ -57,27 +57,26 @@ void decoder_initialize(const decoder_config *config, uint32_t seed, float *para
 
 /* decoder_f32 and decoder_f64 are alike but for the element type.
  *
- * create   room for up to max_rows rows of seq_len tokens; NULL where memory is missing
- * forward  tokens [rows, length], each below vocab_size; logits [rows, length, vocab_size] stay in the
- *          decoder until the next call
- * loss     forward of rows [rows, length + 1], where each token is followed by its target. Returns
- *          the sum over all targets of -log softmax(logits)[target]
- * backward after loss: adds to gradients, laid out as the parameters, those of that sum with each
- *          target's term times its own of factors [rows, length] */
-#define DECODER_DECLARE(type, real)                                                                  \
-    typedef struct type type;                                                                        \
-    type *type##_create(const decoder_config *config, int32_t max_rows);                             \
-    void type##_destroy(type *decoder);                                                              \
-    const real *type##_forward(type *decoder, const real *parameters, int32_t rows,                  \
-                               int32_t length, const uint16_t *tokens, ptrdiff_t row_stride);        \
-    double type##_loss(type *decoder, const real *parameters, int32_t rows, int32_t length,          \
-                       const uint16_t *tokens);                                                      \
-    void type##_backward(type *decoder, const real *parameters, const real *factors,                 \
-                         real *gradients);                                                           \
-    /* Whose heads' outputs are zero before wo: [num_layers * num_heads], or NULL. */                \
-    void type##_silence(type *decoder, const bool *silenced);                                        \
-    /* Where forward puts attention weights: [num_layers, rows, num_heads, length, length], or     \
-     * NULL. */ \
+ *     create    room for up to max_rows rows of seq_len tokens; NULL where memory is missing
+ *     forward   tokens [rows, length], each below vocab_size; logits [rows, length, vocab_size]
+ *               stay in the decoder until the next call
+ *     loss      forward of rows [rows, length + 1], where each token is followed by its target.
+ *               Returns the sum over all targets of -log softmax(logits)[target]
+ *     backward  after loss: adds to gradients, laid out as the parameters, those of that sum with
+ *               each target's term times its own of factors [rows, length] */
+#define DECODER_DECLARE(type, real)                                                                     \
+    typedef struct type type;                                                                           \
+    type *type##_create(const decoder_config *config, int32_t max_rows);                                \
+    void type##_destroy(type *decoder);                                                                 \
+    const real *type##_forward(type *decoder, const real *parameters, int32_t rows,                     \
+                               int32_t length, const uint16_t *tokens, ptrdiff_t row_stride);           \
+    double type##_loss(type *decoder, const real *parameters, int32_t rows, int32_t length,             \
+                       const uint16_t *tokens);                                                         \
+    void type##_backward(type *decoder, const real *parameters, const real *factors,                    \
+                         real *gradients);                                                              \
+    /* Whose heads' outputs are zero before wo: [num_layers * num_heads], or NULL. */                   \
+    void type##_silence(type *decoder, const bool *silenced);                                           \
+    /* Where forward puts attention weights: [num_layers, rows, num_heads, length, length], or NULL. */ \
     void type##_watch(type *decoder, real *weights);
 
 DECODER_DECLARE(decoder_f32, float)

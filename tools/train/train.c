@@ -75,7 +75,7 @@ static void *room(size_t count, size_t bytes) {
     return memory;
 }
 
-/* ---- Rows ---- */
+/* Rows */
 
 #define MARK 0x8000u
 
@@ -113,7 +113,7 @@ static uint16_t *read_rows(const char *name, int32_t length, int32_t vocabulary,
     return rows;
 }
 
-/* ---- One step ---- */
+/* One step */
 
 static double rate_of(const settings *s, int32_t step) {
     if (step < s->warmup)
@@ -216,7 +216,7 @@ static double held_out_loss(run *r) {
     return loss / ((double)r->num_held_out * length);
 }
 
-/* ---- Files ---- */
+/* Files */
 
 typedef struct checkpoint_head {
     char magic[8];
@@ -329,7 +329,7 @@ static void write_log(const run *r, const char *name) {
     close_beside(file, written, beside, name);
 }
 
-/* ---- The program ---- */
+/* The program */
 
 static double seconds(void) {
     struct timespec now;
