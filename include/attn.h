@@ -70,7 +70,8 @@ void attn_threads_destroy(attn_threads *threads);
 /* How many threads compute, the caller's included: 1 for NULL. */
 int32_t attn_threads_count(const attn_threads *threads);
 /* How large a call must be to be shared: below `grain` multiply-adds it stays on the caller's thread. Default 2^24, about
- * half a millisecond: waking a thread for less costs more than it saves. With 0 every call is shared however small, and
+ * half a millisecond: waking a thread for less costs more than it saves. Those of up to four rows (one query and its
+ * keys, a row and a matrix) wait for memory, and count eight times. With 0 every call is shared however small, and
  * its tasks are dealt out in turn, each thread the same number, so that a test of small calls runs on all threads.
  * NULL: no effect. ATTN_ERR_OPTION for a grain that is negative or NaN. Not while a call uses the pool. */
 attn_status attn_threads_set_grain(attn_threads *threads, double grain);

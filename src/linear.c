@@ -152,7 +152,8 @@ attn_status linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const floa
     if (status != ATTN_OK || rows == 0 || first == end)
         return status;
 
-    threads = parallel_pool(threads, (double)rows * in_dim * out_dim);
+    const double work = (double)rows * in_dim * out_dim;
+    threads = parallel_pool(threads, rows <= DOT_ROWS ? READING * work : work);
     linear_call c = {rows, in_dim, out_dim, x, x_stride, w, panels, bias, y, y_stride, NULL, NULL};
     const int32_t tasks = (out_dim - 1) / TASK_COLUMNS + 1;
     if (rows <= DOT_ROWS) {

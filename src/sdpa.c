@@ -38,8 +38,9 @@ static attn_status plan_call(const attn_sdpa_desc *desc, const attn_sdpa_f32_dat
 
     const double work = (double)desc->batch * desc->num_heads * desc->seq_len_q * desc->seq_len_kv *
                         ((double)desc->head_dim + desc->head_dim_v);
-    *threads = parallel_pool(*threads, work);
-    if (is_decode(desc, data))
+    const bool decodes = is_decode(desc, data);
+    *threads = parallel_pool(*threads, decodes ? READING * work : work);
+    if (decodes)
         sdpa_plan_decode(call, &call->plan);
     else
         sdpa_plan_tiled(call, attn_threads_count(*threads), &call->plan);

@@ -4,11 +4,14 @@
 
 #include "attn.h"
 
-/* The grain of a new pool, in multiply-adds. (One query against 1,024 keys of 8 heads, 2^20, took
- * twice as long on two threads.) */
+/* The grain of a new pool, in multiply-adds of products in tiles. */
 #define DEFAULT_GRAIN (1 << 24)
+/* Where a number is read for one multiply-add or a few (one query and its keys, a row and a matrix),
+ * memory is waited for, and one counts as so many. (One query on two threads: 1.4 times as fast with
+ * 2^21 multiply-adds, 1.8 with 2^23.) */
+#define READING 8
 
-/* The pool that a call of `work` multiply-adds runs on: NULL where that is less than the grain. */
+/* The pool that a call of `work` such multiply-adds runs on: NULL where that is less than the grain. */
 attn_threads *parallel_pool(attn_threads *threads, double work);
 
 /* Runs fn(context, task, thread) once for each first <= task < end, in no certain order; 0 <=

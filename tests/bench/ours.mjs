@@ -2,9 +2,9 @@
 
 /** { run, result }: one call, and what it gave as { output, weights }. */
 export function ours(attn, { row, query, key, value, x, state }) {
-  const { kind, causal: isCausal, heads, kvHeads, headDim, seqLenKv } = row;
+  const { kind, computes = kind, causal: isCausal, heads, kvHeads, headDim, seqLenKv } = row;
   const result = ({ output, weights }) => ({ output: output.data, weights: weights?.data });
-  switch (kind) {
+  switch (computes) {
     case 'layer': {
       const layer = attn.multiHeadAttention({ embedDim: heads * headDim, numHeads: heads, state });
       return { run: () => layer.forward(x, null, null, { needWeights: false }), result, dispose: () => layer.free() };

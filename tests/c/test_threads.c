@@ -169,6 +169,31 @@ TEST(a_layer_and_its_gradients_have_the_bits_of_one_thread) {
     }
 }
 
+/* With the default grain; a shared call has a workspace for each thread. */
+TEST(calls_are_shared_from_the_grain_on_and_those_of_few_rows_from_an_eighth_of_it) {
+    attn_threads *threads;
+    CHECK_STATUS(attn_threads_create(2, &threads), ATTN_OK);
+    static const struct {
+        int32_t seq_len_q, seq_len_kv;
+        bool shared;
+    } cases[] = {{1, 2047, false}, {1, 2048, true},   {4, 511, false},
+                 {4, 512, true},   {128, 127, false}, {128, 128, true}};
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        attn_sdpa_desc desc;
+        attn_sdpa_desc_init(&desc, 1, 8, 8, cases[n].seq_len_q, cases[n].seq_len_kv, 64, 64);
+        float element;
+        const attn_sdpa_f32_data data = {
+            .query = &element, .key = &element, .value = &element, .out = &element};
+        size_t alone, shared;
+        CHECK_STATUS(attn_sdpa_f32_workspace(&desc, &data, NULL, &alone, NULL), ATTN_OK);
+        CHECK_STATUS(attn_sdpa_f32_workspace(&desc, &data, threads, &shared, NULL), ATTN_OK);
+        check_case("{.seq_len_q = %d, .seq_len_kv = %d}", (int)cases[n].seq_len_q,
+                   (int)cases[n].seq_len_kv);
+        CHECK(cases[n].shared ? shared > alone : shared == alone);
+    }
+    attn_threads_destroy(threads);
+}
+
 static void note_thread(void *context, int32_t task, int32_t thread) {
     ((int32_t *)context)[task] = thread;
 }
@@ -225,6 +250,7 @@ int main(void) {
 #ifdef ATTN_THREADS
     RUN(a_pool_gives_the_bits_of_one_thread);
     RUN(with_grain_0_every_thread_has_its_share_of_the_smallest_call);
+    RUN(calls_are_shared_from_the_grain_on_and_those_of_few_rows_from_an_eighth_of_it);
     RUN(a_layer_and_its_gradients_have_the_bits_of_one_thread);
     RUN(pools_come_and_go);
 #else
