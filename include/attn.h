@@ -433,7 +433,8 @@ attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *dat
  * batch and sequence, and the same numbers come out.
  *   desc, data  of a call that is to use it; tensors are only looked at for being there
  *   packed      16-byte aligned, *bytes; or NULL: only *bytes is wanted
- *   bytes       0 where such a call would not read it: with up to 4 rows of query and of key */
+ *   bytes       0 where such a call would not read it, with up to 4 rows of query and of key, and where the
+ *               copy would be larger than PTRDIFF_MAX: nothing is written then */
 attn_status attn_mha_pack_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
                               float *packed, size_t *bytes);
 attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64_data *data,

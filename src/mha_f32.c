@@ -56,14 +56,13 @@ attn_status attn_mha_pack_f32(const attn_mha_desc *desc, const attn_mha_f32_data
         return status;
     if (!bytes)
         return ATTN_ERR_NULL;
-    if (plan.panels_end > PTRDIFF_MAX / sizeof(float))
-        return ATTN_ERR_SIZE;
+    const bool too_large = plan.panels_end > PTRDIFF_MAX / sizeof(float);
     const bool few = plan.projections[MHA_QUERY].rows.rows <= DOT_ROWS &&
                      plan.projections[MHA_KEY].rows.rows <= DOT_ROWS;
-    *bytes = few ? 0 : (size_t)plan.panels_end * sizeof(float);
+    *bytes = few || too_large ? 0 : (size_t)plan.panels_end * sizeof(float);
     const float *const weights[MHA_TENSORS] = {data->q_weight, data->k_weight, data->v_weight,
                                                data->out_weight};
-    for (int p = 0; p < MHA_TENSORS && packed && !few; p++) {
+    for (int p = 0; p < MHA_TENSORS && packed && *bytes > 0; p++) {
         const mha_projection *part = &plan.projections[p];
         linear_pack_panels(part->in_dim, part->out_dim, weights[p], packed + part->panels);
     }
