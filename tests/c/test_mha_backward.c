@@ -753,7 +753,7 @@ TEST(float32_refuses_with_the_right_status_and_writes_nothing) {
     guarded grads = guarded_alloc(16 * 256 * sizeof(float), FILL);
     float *to = grads.data;
     refused_call good = {.data = {.forward = {in, in, in, in, in, in, in, in, in, in, in, in, in,
-                                              NULL, NULL, NULL, NULL},
+                                              NULL, NULL, NULL, NULL, NULL},
                                   .grad_out = in}};
     attn_mha_desc_init(&good.desc, 2, 2, 3, 3, 8);
     good.desc.masks[0] = (attn_mask){.data = hidden, .kind = ATTN_MASK_ADD, .query = 3, .key = 1};
