@@ -70,8 +70,9 @@ void attn_threads_destroy(attn_threads *threads);
 /* How many threads compute, the caller's included: 1 for NULL. */
 int32_t attn_threads_count(const attn_threads *threads);
 /* How large a call must be to be shared: below `grain` multiply-adds it stays on the caller's thread. Default 2^24, about
- * half a millisecond: waking a thread for less costs more than it saves. Those of up to four rows (one query and its
- * keys, a row and a matrix) wait for memory, and count eight times. With 0 every call is shared however small, and
+ * half a millisecond: waking a thread for less costs more than it saves. Those of attn_linear_f32 with up to four
+ * rows, and of attn_sdpa_f32 with up to four query rows to a key/value head and without weights and scores, wait for memory, and count
+ * eight times. With 0 every call is shared however small, and
  * its tasks are dealt out in turn, each thread the same number, so that a test of small calls runs on all threads.
  * NULL: no effect. ATTN_ERR_OPTION for a grain that is negative or NaN. Not while a call uses the pool. */
 attn_status attn_threads_set_grain(attn_threads *threads, double grain);
@@ -428,19 +429,20 @@ attn_status attn_mha_f32_workspace(const attn_mha_desc *desc, const attn_mha_f32
                                    const attn_threads *threads, size_t *bytes);
 attn_status attn_mha_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
                          const attn_exec *exec);
+attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64_data *data,
+                                   size_t *bytes);
+attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data,
+                         const attn_exec *exec);
+
 /* A copy of the four weights in the order in which attn_mha_f32 reads them, which else it makes in
  * every call (128 tokens: 1/20 of the time). It serves every call with these weights and their sizes, of any
  * batch and sequence, and the same numbers come out.
  *   desc, data  of a call that is to use it; tensors are only looked at for being there
  *   packed      16-byte aligned, *bytes; or NULL: only *bytes is wanted
- *   bytes       0 where such a call would not read it, with up to 4 rows of query and of key, and where the
+ *   bytes       0 where such a call would not read it, with up to 4 rows of every tensor, and where the
  *               copy would be larger than PTRDIFF_MAX: nothing is written then */
 attn_status attn_mha_pack_f32(const attn_mha_desc *desc, const attn_mha_f32_data *data,
                               float *packed, size_t *bytes);
-attn_status attn_mha_f64_workspace(const attn_mha_desc *desc, const attn_mha_f64_data *data,
-                                   size_t *bytes);
-attn_status attn_mha_f64(const attn_mha_desc *desc, const attn_mha_f64_data *data,
-                         const attn_exec *exec);
 
 /* Explaining one row */
 

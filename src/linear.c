@@ -90,17 +90,17 @@ void linear_pack_panels(int32_t in_dim, int32_t out_dim, const float *w, float *
 
 static void product_task(void *context, int32_t task, int32_t thread) {
     const linear_call *c = context;
-    float *packed = c->scratch + (ptrdiff_t)thread * (c->in_dim + c->rows) * PANEL;
-    float *tail = packed + (ptrdiff_t)c->in_dim * PANEL;
+    float *w_panel = c->scratch + (ptrdiff_t)thread * (c->in_dim + c->rows) * PANEL;
+    float *tail = w_panel + (ptrdiff_t)c->in_dim * PANEL;
     const int32_t end =
         c->out_dim - task * TASK_COLUMNS < TASK_COLUMNS ? c->out_dim : (task + 1) * TASK_COLUMNS;
     for (int32_t column = task * TASK_COLUMNS; column < end; column += PANEL) {
         const int32_t columns = end - column < PANEL ? end - column : PANEL;
-        const float *panel = packed;
+        const float *panel = w_panel;
         if (c->panels)
             panel = c->panels + (ptrdiff_t)column * c->in_dim;
         else
-            pack_panel_of(c->in_dim, c->out_dim, c->w, column, packed);
+            pack_panel_of(c->in_dim, c->out_dim, c->w, column, w_panel);
         float bias[PANEL] = {0};
         for (int32_t r = 0; r < columns && c->bias; r++)
             bias[r] = c->bias[column + r];

@@ -57,9 +57,10 @@ attn_status attn_mha_pack_f32(const attn_mha_desc *desc, const attn_mha_f32_data
     if (!bytes)
         return ATTN_ERR_NULL;
     const bool too_large = plan.panels_end > PTRDIFF_MAX / sizeof(float);
-    const bool few = plan.projections[MHA_QUERY].rows.rows <= DOT_ROWS &&
-                     plan.projections[MHA_KEY].rows.rows <= DOT_ROWS;
-    *bytes = few || too_large ? 0 : (size_t)plan.panels_end * sizeof(float);
+    bool is_read = false;
+    for (int p = 0; p < MHA_TENSORS; p++)
+        is_read = is_read || plan.projections[p].rows.rows > DOT_ROWS;
+    *bytes = is_read && !too_large ? (size_t)plan.panels_end * sizeof(float) : 0;
     const float *const weights[MHA_TENSORS] = {data->q_weight, data->k_weight, data->v_weight,
                                                data->out_weight};
     for (int p = 0; p < MHA_TENSORS && packed && *bytes > 0; p++) {

@@ -477,6 +477,13 @@ TEST(packing_the_weights_of_a_layer_refuses_with_the_right_status_and_writes_not
     CHECK_STATUS(attn_mha_pack_f32(&few, &data, packed.data, &bytes), ATTN_OK);
     CHECK(bytes == 0 && guarded_untouched(&packed, FILL));
 
+    check_case("few rows of query and key at a time, but not of out");
+    attn_mha_desc_init(&few, 2, HEADS, 3, 3, EMBED);
+    few.query.batch += 8;
+    few.key.batch += 8;
+    CHECK_STATUS(attn_mha_pack_f32(&few, &data, NULL, &bytes), ATTN_OK);
+    CHECK(bytes > 0);
+
     check_case("together beyond the address space, each one within");
     if (sizeof(ptrdiff_t) == 4) {
         attn_mha_desc large;

@@ -719,6 +719,46 @@ TEST(keys_outside_the_limits_do_not_leak_through_the_layer) {
     }
 }
 
+/* The packed copy is what is read: without numbers in the weights themselves, they come out as before. */
+TEST(packed_weights_are_read_and_not_the_weights) {
+    const mha_case k = {.seed = 13,
+                        .batch = 1,
+                        .num_heads = 4,
+                        .num_kv_heads = 2,
+                        .seq_len_q = 7,
+                        .seq_len_kv = 9,
+                        .head_dim = 5,
+                        .kdim = 3,
+                        .vdim = 11,
+                        .window_left = -1,
+                        .window_right = -1,
+                        .scale = 0.5};
+    layer l;
+    layer_build(&l, &k);
+    guarded out = guarded_alloc(l.out_count * sizeof(float), FILL);
+    guarded again = guarded_alloc(l.out_count * sizeof(float), FILL);
+    guarded weights = guarded_alloc(0, FILL);
+    run_f32(&l, false, &out, &weights);
+
+    attn_mha_f32_data data = DATA(&l, attn_mha_f32_data, f32, again.data, NULL);
+    attn_exec exec = {0};
+    size_t bytes;
+    CHECK_STATUS(attn_mha_pack_f32(&l.desc32, &data, NULL, &bytes), ATTN_OK);
+    guarded packed = guarded_alloc(bytes, 0xFF);
+    CHECK_STATUS(attn_mha_pack_f32(&l.desc32, &data, packed.data, &bytes), ATTN_OK);
+    data.packed_weights = packed.data;
+    for (int t = Q_WEIGHT; t <= OUT_WEIGHT; t++)
+        memset(l.tensors[t].f32, 0, l.tensors[t].count * sizeof(float));
+    CHECK_STATUS(attn_mha_f32_workspace(&l.desc32, &data, NULL, &exec.workspace_bytes), ATTN_OK);
+    guarded workspace = guarded_alloc(exec.workspace_bytes, 0xFF);
+    exec.workspace = workspace.data;
+    CHECK_STATUS(attn_mha_f32(&l.desc32, &data, &exec), ATTN_OK);
+    CHECK(memcmp(out.data, again.data, out.bytes) == 0);
+    guarded_free(&out), guarded_free(&again), guarded_free(&weights);
+    guarded_free(&packed), guarded_free(&workspace);
+    layer_free(&l);
+}
+
 /* A row that a NaN in bias_k has spoilt: the keys that it never read still have the weight 0. */
 TEST(unread_keys_have_no_weight_even_in_a_row_of_nan) {
     const mha_case k = {.seed = 12,
@@ -763,6 +803,7 @@ int main(void) {
     RUN(agrees_with_the_plain_loops_on_chosen_cases);
     RUN(agrees_with_the_plain_loops_on_random_cases);
     RUN(keys_outside_the_limits_do_not_leak_through_the_layer);
+    RUN(packed_weights_are_read_and_not_the_weights);
     RUN(unread_keys_have_no_weight_even_in_a_row_of_nan);
     return check_summary();
 }

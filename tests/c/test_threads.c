@@ -109,7 +109,7 @@ static void layer_gives_the_same_bits(attn_threads *threads, int32_t average) {
     };
     enum { PARAMETERS = 4 * EMBED_DIM * EMBED_DIM, WEIGHTS = BATCH * HEADS * SEQ_LEN * SEQ_LEN };
     enum { INPUTS = COUNT + PARAMETERS, OUTPUTS = 3 * COUNT + WEIGHTS + PARAMETERS };
-    float *x = malloc(INPUTS * sizeof(float)), *results[2];
+    float *x = malloc(INPUTS * sizeof(float)), *results[2], *packed = NULL;
     fill(x, INPUTS);
     const float *w = x + COUNT;
     const size_t matrix = EMBED_DIM * EMBED_DIM;
@@ -118,19 +118,26 @@ static void layer_gives_the_same_bits(attn_threads *threads, int32_t average) {
     desc.average_weights = average;
     for (int pass = 0; pass < 2; pass++) {
         float *out = results[pass] = calloc(OUTPUTS, sizeof(float));
-        const attn_mha_f32_data data = {.query = x,
-                                        .key = x,
-                                        .value = x,
-                                        .q_weight = w,
-                                        .k_weight = w + matrix,
-                                        .v_weight = w + 2 * matrix,
-                                        .out_weight = w + 3 * matrix,
-                                        .out = out,
-                                        .weights = out + 3 * COUNT};
+        attn_mha_f32_data data = {.query = x,
+                                  .key = x,
+                                  .value = x,
+                                  .q_weight = w,
+                                  .k_weight = w + matrix,
+                                  .v_weight = w + 2 * matrix,
+                                  .out_weight = w + 3 * matrix,
+                                  .out = out,
+                                  .weights = out + 3 * COUNT};
         attn_exec exec = {.threads = pass ? threads : NULL};
         CHECK_STATUS(attn_mha_f32_workspace(&desc, &data, exec.threads, &exec.workspace_bytes),
                      ATTN_OK);
         exec.workspace = aligned_alloc(16, exec.workspace_bytes);
+        if (pass && average) {
+            size_t bytes;
+            CHECK_STATUS(attn_mha_pack_f32(&desc, &data, NULL, &bytes), ATTN_OK);
+            packed = aligned_alloc(16, (bytes + 15) / 16 * 16);
+            CHECK_STATUS(attn_mha_pack_f32(&desc, &data, packed, &bytes), ATTN_OK);
+            data.packed_weights = packed;
+        }
         CHECK_STATUS(attn_mha_f32(&desc, &data, &exec), ATTN_OK);
         free(exec.workspace);
         float *grad_w = out + 3 * COUNT + WEIGHTS;
@@ -151,7 +158,7 @@ static void layer_gives_the_same_bits(attn_threads *threads, int32_t average) {
     }
     check_case("{.average = %d}", (int)average);
     CHECK(memcmp(results[0], results[1], OUTPUTS * sizeof(float)) == 0);
-    free(x), free(results[0]), free(results[1]);
+    free(x), free(results[0]), free(results[1]), free(packed);
 }
 
 TEST(a_layer_and_its_gradients_have_the_bits_of_one_thread) {
@@ -191,6 +198,20 @@ TEST(calls_are_shared_from_the_grain_on_and_those_of_few_rows_from_an_eighth_of_
                    (int)cases[n].seq_len_kv);
         CHECK(cases[n].shared ? shared > alone : shared == alone);
     }
+
+    /* A row times a matrix. The other thread may come too late for any one call. */
+    enum { COLUMNS = 2048, HALF = 512 };
+    float *w = calloc((size_t)COLUMNS * 2 * HALF, sizeof *w), *y = calloc(COLUMNS, sizeof *y);
+    const attn_exec exec = {.threads = threads};
+    for (int call = 0; call < 100; call++)
+        CHECK_STATUS(attn_linear_f32(1, HALF, COLUMNS, w, HALF, w, NULL, y, COLUMNS, &exec),
+                     ATTN_OK);
+    CHECK(attn_threads_shared_tasks(threads) == 0);
+    for (int call = 0; call < 10000 && attn_threads_shared_tasks(threads) == 0; call++)
+        CHECK_STATUS(attn_linear_f32(1, 2 * HALF, COLUMNS, w, 2 * HALF, w, NULL, y, COLUMNS, &exec),
+                     ATTN_OK);
+    CHECK(attn_threads_shared_tasks(threads) > 0);
+    free(w), free(y);
     attn_threads_destroy(threads);
 }
 

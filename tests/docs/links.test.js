@@ -28,6 +28,14 @@ for (const file of DOCUMENTS)
     }
   });
 
+test("the manual of the C core has the header's sections", () => {
+  const html = readFileSync(`${MANUAL}/documents/The_C_manual.html`, 'utf8');
+  const titles = Array.from(textOf('include/attn.h').matchAll(/\n\n\/\* ([^.*\n]+) \*\/\n\n/g), ([, title]) => title);
+  assert.ok(titles.length > 10, titles.join(', '));
+  const sections = Array.from(html.matchAll(/<h2[^>]*>(.*?)<\/h2>/gs), ([, inner]) => inner.replace(/<[^>]*>/g, '').trim());
+  assert.deepEqual(titles.filter((title) => !sections.includes(title)), []);
+});
+
 const unescape = (text) => text.replaceAll('&amp;', '&').replaceAll('&#39;', "'").replaceAll('&quot;', '"');
 const attributes = (html, pattern) => Array.from(html.matchAll(pattern), ([, value]) => unescape(value));
 

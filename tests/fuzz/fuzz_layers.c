@@ -425,7 +425,7 @@ static void mha(input *in) {
     if (runs) {
         exec.workspace = workspace_alloc(exec.workspace_bytes);
         size_t bytes = 0;
-        if (given % 2)
+        if (given & 16)
             CHECK_STATUS(attn_mha_pack_f32(&desc, &data, NULL, &bytes), ATTN_OK);
         float *packed = workspace_alloc(bytes);
         if (bytes > 0) {

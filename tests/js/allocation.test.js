@@ -31,6 +31,7 @@ async function engineWithAllocator(options) {
     wasm_free(pointer) {
       if (pointer) assert.ok(state.live.delete(pointer >>> 0), 'what is given back was taken, and once');
       free(pointer);
+      state.onFree?.();
     },
   };
   const heap = new Heap({ ...module, exports: { ...module.exports, ...allocator } });
@@ -41,6 +42,7 @@ async function engineWithAllocator(options) {
 const [q, k, v, masks] = [T(2, 4, 3, 8), T(2, 2, 5, 8), T(2, 2, 5, 6), T(3, 5)];
 const big = [T(1, 8, 1, 64), T(1, 8, 300, 64), T(1, 8, 300, 64)];
 const x = T(2, 3, 8);
+const fourRows = T(1, 4, 8); // with more a layer makes a copy of its weights, which it can do without
 const half = { data: Uint16Array.from({ length: 24 }, (_, i) => 0x3c00 + i), shape: [3, 8], dtype: 'float16' };
 const token = { data: new Uint16Array(4), shape: [1, 1, 1, 4], dtype: 'float16' };
 const concat = { score: 'concat', wQuery: T(5, 4), wKey: T(3, 6), w: T(7, 8), v: T(7) };
@@ -80,7 +82,7 @@ const CALLS = {
   'cache.attend': (a, { cache }) => cache.attend(filled(1, 1, 2, 1, 4)).output,
   'cache.append of half precision': (a, { cache }) => cache.append(token, token).truncate(2).length,
   multiHeadAttention: (a) => withLayer(a, (layer) => layer.stateDict()),
-  'layer.forward': (a, { layer }) => layer.forward(x, null, null, { isCausal: true }),
+  'layer.forward': (a, { layer }) => layer.forward(fourRows, null, null, { isCausal: true }),
   'layer.forward in float64': (a) => withLayer(a, (layer) => layer.forward(doubles(x))),
   'layer.backward': (a, { graph }) => graph.backward(filled(1, 2, 3, 8)),
   'layer.loadStateDict': (a, { layer }) => layer.loadStateDict(layer.stateDict()).headDim,
@@ -96,7 +98,6 @@ for (const variant of ['simd', 'relaxed-threads'])
         out: attn.tensor([2, 4, 3, 6]),
       };
       made.graph.forward(x, null, null, { needGrad: true });
-      made.layer.forward(x); // makes a copy of the weights, the only thing that a call can do without
       const snapshot = () => structuredClone([made.layer.stateDict(), made.graph.stateDict(), made.cache.lengths, attn.disposed, made.out.toTensor().data]);
 
       state.asked = 0;
@@ -130,35 +131,52 @@ for (const variant of ['simd', 'relaxed-threads'])
       attn.dispose();
     });
 
-test('a layer that gets no memory for the copy of its weights does without', async () => {
+test('a layer that gets no memory for the copy of its weights does without, and gives it up for what cannot', async () => {
   for (const variant of ['scalar', 'simd', 'relaxed-threads']) {
     const { attn, state } = await engineWithAllocator(engineOf(variant));
     const layer = attn.multiHeadAttention({ embedDim: 8, numHeads: 2 });
     const parameters = state.live.size;
+    const copies = () => state.live.size - parameters;
     const rows = (n) => ({ data: x.data.subarray(0, 8 * n), shape: [n, 8] });
-    layer.forward(rows(4));
-    assert.equal(state.live.size, parameters, 'four rows have no use for it');
-    state.asked = 0;
+    for (let i = 0; i < 3; i++) layer.forward(rows(4));
+    assert.equal(copies(), 0, 'four rows have no use for it');
     const want = layer.forward(rows(5));
+    assert.equal(copies(), 0, 'the first call that has may be the only one');
+    state.asked = 0;
+    assert.deepEqual(layer.forward(rows(5)), want);
     const { asked } = state;
-    assert.equal(state.live.size, parameters + 1);
+    assert.equal(copies(), 1);
     assert.equal([...state.live.values()].at(-1), 4 * 4 * 8 * 8);
     assert.deepEqual(layer.forward(rows(5)), want);
 
     layer.loadStateDict(layer.stateDict());
-    assert.equal(state.live.size, parameters, 'of the last parameters');
+    assert.equal(copies(), 0, 'it was of the last parameters');
+    layer.forward(rows(5));
     state.left = asked - 1; // it is asked for last
     assert.deepEqual(layer.forward(rows(5)), want);
-    assert.equal(state.live.size, parameters);
+    assert.equal(copies(), 0);
     state.left = Infinity;
     assert.deepEqual(layer.forward(rows(5)), want);
-    assert.equal(state.live.size, parameters + 1);
+    assert.equal(copies(), 1);
 
+    state.left = 0;
+    assert.throws(() => attn.tensor([4]), outOfMemory);
+    assert.equal(copies(), 0, 'it was not enough');
+    state.left = Infinity;
+    for (let i = 0; i < 2; i++) layer.forward(rows(5));
+    assert.equal(copies(), 1);
+    state.left = 0;
+    state.onFree = () => { state.left = Infinity; };
+    assert.deepEqual(layer.forward(rows(5)), want, "a call that needs its own copy's memory");
+    assert.equal(copies(), 0);
+
+    layer.forward(rows(5));
     const { in_proj_weight: weight, ...rest } = layer.stateDict();
     layer.loadStateDict({ ...rest, in_proj_weight: { data: weight.data.map((w) => -w), shape: weight.shape } });
-    assert.deepEqual(layer.forward(rows(5)).output.data, want.output.data.map((y) => -y), 'q k and values change sign: the weights stay');
+    const turned = want.output.data.map((y) => -y); // queries and keys both change sign, and so do values
+    for (let i = 0; i < 3; i++) assert.deepEqual(layer.forward(rows(5)).output.data, turned);
     layer.free();
-    assert.equal(state.live.size, parameters - 1);
+    assert.equal(copies(), -1);
     attn.dispose();
   }
 });

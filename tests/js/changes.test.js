@@ -132,6 +132,19 @@ eachVariant('shared, resizable and foreign memory is memory', async (attn) => {
   }
 });
 
+eachVariant('a state that cannot be read to its end changes nothing', (attn) => {
+  const layer = attn.multiHeadAttention({ embedDim: 4, numHeads: 2 });
+  const x = T(5, 4);
+  const before = layer.stateDict();
+  const want = [layer.forward(x), layer.forward(x)][1];
+  const state = attn.multiHeadAttention({ embedDim: 4, numHeads: 2, seed: 1 }).stateDict();
+  const bias = { data: state.in_proj_bias.data.slice(), shape: state.in_proj_bias.shape };
+  const given = { ...state, in_proj_bias: bias, 'out_proj.bias': once(state['out_proj.bias'], () => detach(bias)) };
+  assert.throws(() => layer.loadStateDict(given), { name: 'TypeError', message: /in_proj_bias.*taken away/ });
+  assert.deepEqual(layer.stateDict(), before);
+  assert.deepEqual(layer.forward(x), want);
+});
+
 eachVariant('a layer or cache that a getter frees is used no more', (attn) => {
   const layer = attn.multiHeadAttention({ embedDim: 4, numHeads: 2 });
   const x = T(3, 4);

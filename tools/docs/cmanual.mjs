@@ -73,9 +73,8 @@ export function cManual(header) {
   const known = new Set(entries.flatMap(({ code }) => namesOf(code)));
   const parts = ['# The C manual', 'The header, `include/attn.h`, easier to read. The sections are those of the file.'];
   for (const { comment, code } of entries) {
-    const title = /^-{4} (.+?) -+$/.exec(comment[0])?.[1];
-    if (title) {
-      parts.push(`## ${title}`);
+    if (!code && comment.length === 1 && !comment[0].includes('.')) {
+      parts.push(`## ${comment[0]}`);
       continue;
     }
     const names = namesOf(code);

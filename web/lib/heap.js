@@ -85,8 +85,21 @@ export class Heap {
     });
   }
 
+  // Functions that give up what was taken by tryAlloc(), for when memory runs out.
+  spares = new Set();
+
+  // 0 where there is no room.
+  tryAlloc(bytes) {
+    return bytes < 2 ** 32 ? this.#invoke('wasm_alloc', bytes) >>> 0 : 0;
+  }
+
   alloc(bytes) {
-    const pointer = bytes < 2 ** 32 ? this.#invoke('wasm_alloc', bytes) >>> 0 : 0;
+    let pointer = this.tryAlloc(bytes);
+    for (const spare of this.spares) {
+      if (pointer !== 0) break;
+      spare();
+      pointer = this.tryAlloc(bytes);
+    }
     if (pointer === 0) throw noMemory(bytes);
     return pointer;
   }

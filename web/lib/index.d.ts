@@ -676,7 +676,7 @@ export interface MultiHeadAttentionResult {
 }
 
 /**
- * Made by {@link Attention.multiHeadAttention}. Parameters live in the engine's memory until `free()`; from the first float32 call
+ * Made by {@link Attention.multiHeadAttention}. Parameters live in the engine's memory until `free()`; from the second float32 call
  * with more than four rows on, a copy of the weights too, in the order in which products read them. They are
  * initialised as PyTorch does it: input projections Xavier uniform, output projection uniform in +-1/sqrt(embedDim),
  * biases 0, bias_k and bias_v Xavier normal, with numbers from mulberry32, so that results repeat on every machine.

@@ -63,7 +63,8 @@ export class MultiHeadAttention {
   #parameters;
   #f32 = 0; // the parameters in float32, one after the other
   #f64 = 0; // ... in float64, from the first float64 call on
-  #packed = 0; // a copy of the float32 weights as products read them, from the first call on that does
+  #packed = 0; // a copy of the float32 weights as products read them
+  #isUsed = false; // a call had a use for that copy
   #exact = null; // a state that was given in float64: { name: Float64Array }
   #graph = null; // the last forward call with needGrad, for backward()
   #angles = null; // of the rotary embedding, for the longest sequence so far: arguments [cos, sin]
@@ -164,9 +165,10 @@ export class MultiHeadAttention {
       return [name, tensor];
     });
     this.#living(); // still: what was read above may have been a getter
+    const values = given.map(([name, tensor]) => [name, tensor.read()]); // all, before the first is written
     const exact = given.some(([, { type }]) => type === 'f64')
-      ? Object.fromEntries(given.map(([name, tensor]) => [name, Float64Array.from(tensor.read())])) : null;
-    for (const [name, tensor] of given) heap.set('f32', this.#place('f32', this.#f32, name), tensor.read());
+      ? Object.fromEntries(values.map(([name, data]) => [name, Float64Array.from(data)])) : null;
+    for (const [name, data] of values) heap.set('f32', this.#place('f32', this.#f32, name), data);
     this.#exact = exact;
     this.#graph = null;
     this.#freeCopies();
@@ -245,7 +247,6 @@ export class MultiHeadAttention {
     const desc = scope.take(MHA_DESC.size);
     const inputs = Object.fromEntries(Object.keys(MHA_DATA.fields).map((name) => [name, 0]));
     Object.assign(inputs, this.#partsFrom(type, type === 'f64' ? this.#doubles() : this.#f32));
-    if (type === 'f32') inputs.packed_weights = this.#packed;
     angles.forEach((table, i) => { inputs[['rotary_cos', 'rotary_sin'][i]] = scope.put(table, type); });
     Object.assign(inputs, { query: scope.put(q, type), key: scope.put(k, type), value: scope.put(v, type) });
     const masks = { 'masks[0]': maskFields(scope, attnMask, type, attnMask?.fields), 'masks[1]': maskFields(scope, padding, type, padding?.fields) };
@@ -260,22 +261,29 @@ export class MultiHeadAttention {
     return Object.fromEntries(Object.entries(this.#parameters.parts).map(([field, start]) => [field, base + start * (type === 'f64' ? 8 : 4)]));
   }
 
-  // Makes the copy of the weights for a call that has everything else, if it has a use for it and there is room.
+  // Makes the copy of the weights, if a call has a use for it and there is room. Not for the first such call: it may be the only
+  // one with these weights, as in training.
   #pack(scope, desc, data) {
     const heap = this.#heap;
     const size = scope.take(4);
     heap.call('attn_mha_pack_f32', desc, data, 0, size);
     const bytes = heap.view('u32', size, 1)[0];
-    if (!bytes) return;
-    try {
-      this.#packed = heap.alloc(bytes);
-    } catch (error) {
-      if (error.code !== 'memory') throw error;
-      return;
-    }
-    heap.call('attn_mha_pack_f32', desc, data, this.#packed, size);
-    heap.write(data, MHA_DATA, { packed_weights: this.#packed });
+    if (bytes === 0) return;
+    const packed = this.#isUsed ? heap.tryAlloc(bytes) : 0;
+    this.#isUsed = true;
+    if (packed === 0) return;
+    heap.call('attn_mha_pack_f32', desc, data, packed, size);
+    this.#packed = packed;
+    heap.spares.add(this.#spare);
   }
+
+  // Gives the copy up: when the weights change, and when memory runs out.
+  #spare = () => {
+    this.#heap.free(this.#packed);
+    this.#heap.spares.delete(this.#spare);
+    this.#packed = 0;
+    this.#isUsed = false;
+  };
 
   forward(query, key, value, options) {
     const heap = this.#living();
@@ -292,6 +300,8 @@ export class MultiHeadAttention {
       heap.write(data, MHA_DATA, { ...inputs, out, weights });
       const exec = prepareRun(heap, scope, `attn_mha_${type}`, type, desc, data);
       if (type === 'f32' && !this.#packed) this.#pack(scope, desc, data);
+      // Only now: what was taken above may have needed the copy's memory.
+      heap.write(data, MHA_DATA, { packed_weights: type === 'f32' ? this.#packed : 0 });
       heap.call(`attn_mha_${type}`, desc, data, exec);
       return {
         output: new Tensor(heap.copy(type, out, count(q.shape)), [...q.shape]),
@@ -346,8 +356,8 @@ export class MultiHeadAttention {
 
   #freeCopies() {
     this.#heap.free(this.#f64);
-    this.#heap.free(this.#packed);
-    this.#f64 = this.#packed = 0;
+    this.#f64 = 0;
+    this.#spare();
   }
 
   free() {

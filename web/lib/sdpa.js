@@ -195,7 +195,8 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
   return { home, name: `attn_sdpa_${type}`, type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
 }
 
-// Multiply-adds from which a call may be shared: the default of attn_threads_set_grain().
+// Multiply-adds from which a call of plain arrays is computed where threads are: the default of attn_threads_set_grain(). (Few rows
+// are shared from fewer on, but not here: most of their time is the copy.)
 const SHARED_FROM = 2 ** 24;
 
 // Heads whose keys and values take as much are copied in one at a time, while the last copy is still in the processor's
