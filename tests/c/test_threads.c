@@ -199,18 +199,15 @@ TEST(calls_are_shared_from_the_grain_on_and_those_of_few_rows_from_an_eighth_of_
         CHECK(cases[n].shared ? shared > alone : shared == alone);
     }
 
-    /* A row times a matrix. The other thread may come too late for any one call. */
-    enum { COLUMNS = 2048, HALF = 512 };
-    float *w = calloc((size_t)COLUMNS * 2 * HALF, sizeof *w), *y = calloc(COLUMNS, sizeof *y);
+    /* A row times a matrix, half as large as it must be. (That larger ones are shared cannot be
+     * asserted: the other thread may come too late every time, as it does under valgrind.) */
+    enum { IN_DIM = 512, OUT_DIM = 2048 };
+    float *w = calloc((size_t)IN_DIM * OUT_DIM, sizeof *w), *y = calloc(OUT_DIM, sizeof *y);
     const attn_exec exec = {.threads = threads};
     for (int call = 0; call < 100; call++)
-        CHECK_STATUS(attn_linear_f32(1, HALF, COLUMNS, w, HALF, w, NULL, y, COLUMNS, &exec),
+        CHECK_STATUS(attn_linear_f32(1, IN_DIM, OUT_DIM, w, IN_DIM, w, NULL, y, OUT_DIM, &exec),
                      ATTN_OK);
     CHECK(attn_threads_shared_tasks(threads) == 0);
-    for (int call = 0; call < 10000 && attn_threads_shared_tasks(threads) == 0; call++)
-        CHECK_STATUS(attn_linear_f32(1, 2 * HALF, COLUMNS, w, 2 * HALF, w, NULL, y, COLUMNS, &exec),
-                     ATTN_OK);
-    CHECK(attn_threads_shared_tasks(threads) > 0);
     free(w), free(y);
     attn_threads_destroy(threads);
 }
