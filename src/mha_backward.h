@@ -20,7 +20,7 @@ typedef struct mha_backward_plan {
 } mha_backward_plan;
 
 /* Completes a plan of which forward is there. gradients of query, key and value may be NULL.
- * ATTN_ERR_SIZE where the workspace is too large. */
+ * ATTN_ERR_OPTION where rows of one overlap, ATTN_ERR_SIZE where the workspace is too large. */
 attn_status mha_backward_plan_init(mha_backward_plan *plan, const attn_mha_desc *desc,
                                    const void *const gradients[MHA_OUT], bool has_bias_kv,
                                    size_t element_bytes);
