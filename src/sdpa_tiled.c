@@ -140,13 +140,19 @@ static void adjust_scores(const sdpa_call *c, int32_t batch, const panel *p, int
     }
 }
 
+/* Two sums side by side, or else each addition would wait for the last. */
 static bool all_finite(const float *x, int count) {
-    f32x4 acc = f32x4_zero();
+    const f32x4 zero = f32x4_zero();
+    f32x4 even = zero, odd = zero;
     int k = 0;
-    for (; k + 4 <= count; k += 4)
-        acc = f32x4_madd(f32x4_load(x + k), f32x4_zero(), acc);
-    acc = f32x4_madd(f32x4_load_n(x + k, count - k), f32x4_zero(), acc);
-    return f32x4_sum(acc) == 0.0f;
+    for (; k + 8 <= count; k += 8) {
+        even = f32x4_madd(f32x4_load(x + k), zero, even);
+        odd = f32x4_madd(f32x4_load(x + k + 4), zero, odd);
+    }
+    for (; k < count; k += 4)
+        even = f32x4_madd(count - k < 4 ? f32x4_load_n(x + k, count - k) : f32x4_load(x + k), zero,
+                          even);
+    return f32x4_sum(f32x4_add(even, odd)) == 0.0f;
 }
 
 /* out[d][0..8) = sum_j value[j][d] w[j][0..8) over keys first .. first + keys - 1, or += where the

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Attention, AttentionError } from '../../web/lib/index.js';
-import { Heap } from '../../web/lib/heap.js';
+import { BRIEF, Heap } from '../../web/lib/heap.js';
 import { load } from '../../web/lib/variants.js';
 import { VARIANTS, UNTHREADED, engineOf, random, tensor, works } from './each_variant.js';
 
@@ -16,12 +16,14 @@ const doubles = ({ data, shape }) => ({ data: Float64Array.from(data), shape });
 const outOfMemory = (error) => error instanceof AttentionError && error.code === 'memory' && /bytes/.test(error.message);
 
 // An engine whose allocator can refuse: { attn, state: { left: how many more it grants, asked: how often it was, live: what is out } }.
-async function engineWithAllocator(options) {
+// It has no block for what calls take briefly, unless hasBrief: so everything is asked for.
+async function engineWithAllocator(options, hasBrief = false) {
   const { name, threads, module } = await load({ wasmUrl: null, ...options });
   const { wasm_alloc: alloc, wasm_free: free } = module.exports;
   const state = { left: Infinity, asked: 0, live: new Map() };
   const allocator = {
     wasm_alloc(bytes) {
+      if (bytes === BRIEF && !hasBrief) return 0;
       state.asked++;
       if (state.left-- <= 0) return 0;
       const pointer = alloc(bytes) >>> 0;
@@ -130,6 +132,44 @@ for (const variant of ['simd', 'relaxed-threads'])
       assert.equal(state.live.size, 0, 'all is given back');
       attn.dispose();
     });
+
+test('small calls take one block, once, however they end', async () => {
+  for (const variant of ['simd', 'relaxed-threads']) {
+    const { attn, state } = await engineWithAllocator(engineOf(variant), true);
+    const askedBy = (calls) => {
+      state.asked = 0;
+      for (const call of calls) call();
+      return state.asked;
+    };
+    const inputs = [T(1, 8, 16, 64), T(1, 8, 16, 64), T(1, 8, 16, 64)];
+    const cache = attn.kvCache({ numKvHeads: 1, headDim: 4, capacity: 3 }).append(filled(2, 1, 1, 2, 4), filled(3, 1, 1, 2, 4));
+    const want = attn.sdpa(...inputs);
+    assert.equal([...state.live.values()].filter((bytes) => bytes === BRIEF).length, 1);
+    const failing = [
+      () => assert.throws(() => attn.sdpa(...inputs, { attnMask: T(3, 3) }), RangeError),
+      () => {
+        const first = { ...inputs[0], data: inputs[0].data.slice() };
+        const last = { get data() { structuredClone(0, { transfer: [first.data.buffer] }); return inputs[2].data; }, shape: inputs[2].shape };
+        assert.throws(() => attn.sdpa(first, inputs[1], last), TypeError); // when it is read, within the scope
+      },
+    ];
+    const calls = [() => assert.deepEqual(attn.sdpa(...inputs), want), () => cache.attend(filled(1, 1, 1, 1, 4)), () => attn.sdpa(half, half, half), ...failing];
+    for (let i = 0; i < 200; i++) assert.equal(askedBy(calls), 0, `round ${i}`);
+    const large = [big[1], big[1], big[1]];
+    const live = state.live.size;
+    const wide = attn.sdpa(...large, { returnWeights: true });
+    for (let i = 0; i < 3; i++) {
+      assert.ok(askedBy([() => assert.deepEqual(attn.sdpa(...large, { returnWeights: true }), wide)]) > 0, 'what does not fit is asked for');
+      assert.equal(state.live.size, live);
+    }
+    state.left = 0;
+    assert.deepEqual(attn.sdpa(...inputs), want, 'and small calls need no more');
+    assert.throws(() => attn.sdpa(...large), outOfMemory);
+    state.left = Infinity;
+    assert.deepEqual(attn.sdpa(...large, { returnWeights: true }), wide);
+    attn.dispose();
+  }
+});
 
 test('a layer that gets no memory for the copy of its weights does without, and gives it up for what cannot', async () => {
   for (const variant of ['scalar', 'simd', 'relaxed-threads']) {

@@ -25,6 +25,7 @@ export class KvCache {
   #key;
   #value;
   #lengths;
+  #defaults; // of attend()
 
   constructor(heap, options) {
     const o = readOptions(options, 'options', { batch: 1, numKvHeads: undefined, headDim: undefined, headDimV: null, capacity: null, window: null });
@@ -48,6 +49,7 @@ export class KvCache {
       throw error;
     }
     this.#lengths = new Array(this.batch).fill(0);
+    this.#defaults = { ...SDPA_OPTIONS, causalAlign: 'bottom-right', window: this.window === null ? null : { left: this.window - 1 } };
     Object.freeze(this);
   }
 
@@ -123,14 +125,13 @@ export class KvCache {
 
   attend(query, options) {
     this.alive(this.#heap);
-    const window = this.window === null ? null : { left: this.window - 1 };
-    const { kvLengths, ...given } = readOptions(options, 'options', { ...SDPA_OPTIONS, causalAlign: 'bottom-right', window });
-    if (kvLengths !== null) throw wrongKind('kvLengths', 'nothing: a cache knows its lengths', kvLengths);
+    const given = readOptions(options, 'options', this.#defaults);
+    if (given.kvLengths !== null) throw wrongKind('kvLengths', 'nothing: a cache knows its lengths', given.kvLengths);
     const longest = this.length;
     const even = this.#lengths.every((length) => length === longest);
     const held = (pointer, dim) => new Held(this, pointer, [this.batch, this.numKvHeads, longest, dim], dim);
     return sdpa(this.#heap, query, held(this.#key, this.headDim), held(this.#value, this.headDimV),
-      { ...given, kvLengths: even ? null : this.lengths });
+      even ? given : { ...given, kvLengths: this.lengths }, true);
   }
 
   truncate(length) {

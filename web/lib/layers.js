@@ -267,7 +267,7 @@ export class MultiHeadAttention {
     const heap = this.#heap;
     const size = scope.take(4);
     heap.call('attn_mha_pack_f32', desc, data, 0, size);
-    const bytes = heap.view('u32', size, 1)[0];
+    const bytes = heap.word(size);
     if (bytes === 0) return;
     const packed = this.#isUsed ? heap.tryAlloc(bytes) : 0;
     this.#isUsed = true;

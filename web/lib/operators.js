@@ -22,7 +22,7 @@ function result(heap, shape, type, call, given = null, inputs = []) {
 function linearExec(heap, scope, name, sizes) {
   const bytes = scope.take(4);
   heap.call(`${name}_workspace`, ...sizes, heap.threads, bytes);
-  return takeExec(heap, scope, heap.view('u32', bytes, 1)[0]);
+  return takeExec(heap, scope, heap.word(bytes));
 }
 
 export function linear(heap, x, weight, bias, options) {

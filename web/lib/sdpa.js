@@ -22,11 +22,17 @@ export function takeExec(heap, scope, workspace_bytes) {
   return exec;
 }
 
+// A name that is put together anew has to be looked up by its letters: 4 % of the smallest call.
+const SDPA = { f32: 'attn_sdpa_f32', f64: 'attn_sdpa_f64' };
+const WORKSPACE = { [SDPA.f32]: 'attn_sdpa_f32_workspace', [SDPA.f64]: 'attn_sdpa_f64_workspace' };
+
 // The same for a call, and where its number of tasks is to be written, if anywhere.
 export function prepareRun(heap, scope, name, type, desc, data, tasks = 0) {
   const bytes = scope.take(4);
-  heap.call(`${name}_workspace`, desc, data, ...(type === 'f32' ? [heap.threads] : []), bytes, tasks);
-  return takeExec(heap, scope, heap.view('u32', bytes, 1)[0]);
+  const sizes = WORKSPACE[name] ?? `${name}_workspace`;
+  if (type === 'f32') heap.call(sizes, desc, data, heap.threads, bytes, tasks);
+  else heap.call(sizes, desc, data, bytes, tasks);
+  return takeExec(heap, scope, heap.word(bytes));
 }
 
 // maskFields(scope, mask, type, fields): a struct attn_mask; fields are its strides.
@@ -55,11 +61,12 @@ function maskStrides({ name, shape }, axes) {
 
 // The common size of one leading axis, where 1 goes with any.
 function broadcast(tensors, leading, index) {
-  const common = leading.map((sizes) => sizes[index]).find((n) => n !== 1) ?? 1;
+  let common = 1;
   leading.forEach((sizes, i) => {
-    const { name, shape } = tensors[i];
-    if (sizes[index] !== 1 && sizes[index] !== common)
-      throw wrongSize(`${name}.shape[${index}]`, `1 or ${common} as ${tensors[0].name}`, `${sizes[index]} (shape [${shape.join(', ')}])`);
+    const n = sizes[index];
+    if (common === 1) common = n;
+    if (n !== 1 && n !== common)
+      throw wrongSize(`${tensors[i].name}.shape[${index}]`, `1 or ${common} as ${tensors[0].name}`, `${n} (shape [${tensors[i].shape.join(', ')}])`);
   });
   return common;
 }
@@ -88,9 +95,9 @@ export function readOut(heap, out, type, shape, inputs) {
 
 // prepare(...) -> { home (the heap to run it on), name, type, shape, shapes (of the outputs), tensors (arguments), stream,
 // load(scope) -> [desc, data], collect(scope) -> result }: everything but running it. The scope is of `home` or of `heap`.
-// given: the element type, where the tensors do not decide it alone.
-export function prepare(heap, query, key, value, options, { mayStream = false, type: given = null } = {}) {
-  const o = readOptions(options, 'options', OPTIONS);
+// given: the element type, where the tensors do not decide it alone. isRead: whether options are what readOptions() made of them.
+export function prepare(heap, query, key, value, options, { mayStream = false, type: given = null, isRead = false } = {}) {
+  const o = isRead ? options : readOptions(options, 'options', OPTIONS);
   const tensors = [argument(heap, query, 'query'), argument(heap, key, 'key'), argument(heap, value, 'value')];
   const [q, k, v] = tensors;
   const type = given ?? commonType(...tensors);
@@ -116,12 +123,8 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
     tensor.strides ?? { batch: n === 1 ? 0 : heads * rows * dim, head: heads === 1 ? 0 : rows * dim, row: dim };
 
   const front = axes === 4 ? [batch, num_heads] : axes === 3 ? [batch] : [];
-  const shapes = {
-    out: [...front, seq_len_q, head_dim_v],
-    weights: [...front, seq_len_q, seq_len_kv],
-    scores: [...front, seq_len_q, seq_len_kv],
-    logsumexp: [...front, seq_len_q],
-  };
+  const pairs = [...front, seq_len_q, seq_len_kv];
+  const shapes = { out: [...front, seq_len_q, head_dim_v], weights: pairs, scores: pairs, logsumexp: [...front, seq_len_q] };
   const wanted = {
     weights: flag(o.returnWeights, 'returnWeights'),
     scores: o.returnScores !== false,
@@ -129,8 +132,8 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
   };
 
   const mask = o.attnMask === null ? null : argument(heap, o.attnMask, 'attnMask', true);
-  const maskAxes = [['batch', batch], ['head', num_heads], ['query', seq_len_q], ['key', seq_len_kv]].filter((_, i) => i > 1 || i < axes - 2);
-  const maskFrom = mask && maskStrides(mask, maskAxes);
+  const maskFrom = mask && maskStrides(mask,
+    [['batch', batch], ['head', num_heads], ['query', seq_len_q], ['key', seq_len_kv]].filter((_, i) => i > 1 || i < axes - 2));
   const slopes = o.alibiSlopes === null ? null : argument(heap, o.alibiSlopes, 'alibiSlopes');
   if (slopes) {
     rank(slopes, [1, 2], '[numHeads] or [batch, numHeads]');
@@ -162,11 +165,11 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
     rows: (seq_len_q * num_heads) / num_kv_heads,
     inParts: !wanted.weights && !wanted.scores,
   });
-  const results = {};
+  const results = { out: 0, weights: 0, scores: 0, logsumexp: 0 };
   const load = (scope) => {
     const desc = scope.take(SDPA_DESC.size);
     const data = scope.take(SDPA_DATA.size);
-    Object.assign(results, { out: out ?? scope.takeTensor(shapes.out, type, 'output'), weights: 0, scores: 0, logsumexp: 0 });
+    results.out = out ?? scope.takeTensor(shapes.out, type, 'output');
     for (const name in wanted) if (wanted[name]) results[name] = scope.takeTensor(shapes[name], type, name);
     const inputs = {
       query: scope.put(q, type),
@@ -174,13 +177,14 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
       value: stream ? scope.take(4 * stream.keys * head_dim_v) : scope.put(v, type),
       alibi_slopes: slopes ? scope.put(slopes, type) : 0,
     };
-    fields['masks[0]'] = maskFields(scope, mask, type, maskFrom);
+    if (mask) fields['masks[0]'] = maskFields(scope, mask, type, maskFrom);
     if (lengths) fields.kv_lengths = scope.put(lengths, 'i32');
     scope.fill();
     scope.heap.call('attn_sdpa_desc_init', desc, batch, num_heads, num_kv_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v);
     scope.heap.write(desc, SDPA_DESC, fields);
     if (stream) scope.heap.write(desc, SDPA_DESC, { key: { batch: 0, head: 0 }, value: { batch: 0, head: 0 } });
-    scope.heap.write(data, SDPA_DATA, { ...inputs, ...results });
+    scope.heap.write(data, SDPA_DATA, inputs);
+    scope.heap.write(data, SDPA_DATA, results);
     if (stream) stream.pointers = [inputs.key, inputs.value];
     return [desc, data];
   };
@@ -189,10 +193,9 @@ export function prepare(heap, query, key, value, options, { mayStream = false, t
     return { output: o.out ?? result('out'), weights: result('weights'), scores: result('scores'), logsumexp: result('logsumexp') };
   };
   // Engine tensors may be freed while a call waits for its next slice.
-  const held = [query, key, value, o.attnMask, o.alibiSlopes, o.out].filter((tensor) => tensor?.[LOCATE]);
-  const recheck = () => held.forEach((tensor) => tensor[LOCATE](heap, 'tensor in use'));
+  const recheck = () => [query, key, value, o.attnMask, o.alibiSlopes, o.out].forEach((tensor) => tensor?.[LOCATE]?.(heap, 'tensor in use'));
   const shape = { batch, num_heads, seq_len_q, seq_len_kv, head_dim, head_dim_v };
-  return { home, name: `attn_sdpa_${type}`, type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
+  return { home, name: SDPA[type], type, shape, shapes, tensors: { query: q, key: k, value: v, attnMask: mask }, stream, load, collect, recheck };
 }
 
 // Multiply-adds from which a call of plain arrays is computed where threads are: the default of attn_threads_set_grain(). (Few rows
@@ -213,12 +216,13 @@ const DECODE_ROWS = 4;
 
 // How keys and values are to be copied, head by head and in parts of so many `keys`, or null where they are not.
 function streams(heap, type, k, v, { stacks, rows, inParts }) {
-  if (type !== 'f32' || rows === 0 || (heap.threads && rows > DECODE_ROWS)) return null;
+  const length = k.shape.at(-2);
+  const dims = [k.shape.at(-1), v.shape.at(-1)];
+  if (type !== 'f32' || rows === 0 || (heap.threads && rows > DECODE_ROWS) || 4 * length * (dims[0] + dims[1]) < STREAM_BYTES) return null;
   const heads = [k, v].map(({ shape }) => count(shape.slice(0, -2)));
-  const [length, ...dims] = [k.shape.at(-2), k.shape.at(-1), v.shape.at(-1)];
   const part = Math.max(KEYS_STEP, Math.floor(PART_BYTES / (4 * Math.max(...dims) * KEYS_STEP)) * KEYS_STEP);
   const keys = inParts && rows <= DECODE_ROWS && part < length ? part : length;
-  if ((stacks < 2 && keys === length) || 4 * length * (dims[0] + dims[1]) < STREAM_BYTES || heads.some((n) => n !== stacks)) return null;
+  if ((stacks < 2 && keys === length) || heads.some((n) => n !== stacks)) return null;
   if (k.pointer || v.pointer || ![k, v].every((tensor) => tensor.read() instanceof Float32Array)) return null;
   return { tensors: [k, v], stacks, dims, length, keys };
 }
@@ -227,7 +231,7 @@ function streams(heap, type, k, v, { stacks, rows, inParts }) {
 function runStreamed(heap, scope, name, desc, data, { tensors, stacks, dims, length, keys, pointers }) {
   const tasks = scope.take(4);
   const exec = prepareRun(heap, scope, name, 'f32', desc, data, tasks);
-  const num_tasks = heap.view('i32', tasks, 1)[0] / stacks;
+  const num_tasks = heap.word(tasks) / stacks;
   const sources = tensors.map((tensor) => tensor.read());
   const runStack = (stack) => {
     for (let first = 0; first < length; first += keys) {
@@ -252,8 +256,8 @@ function runStreamed(heap, scope, name, desc, data, { tensors, stacks, dims, len
     }
 }
 
-export function sdpa(heap, query, key, value, options) {
-  const { home, name, type, stream, load, collect } = prepare(heap, query, key, value, options, { mayStream: true });
+export function sdpa(heap, query, key, value, options, isRead = false) {
+  const { home, name, type, stream, load, collect } = prepare(heap, query, key, value, options, { mayStream: true, isRead });
   const runOn = (where) => where.scope((scope) => {
     const [desc, data] = load(scope);
     if (stream) runStreamed(where, scope, name, desc, data, stream);
@@ -290,7 +294,7 @@ export async function sdpaAsync(heap, query, key, value, options) {
     const [desc, data] = load(scope);
     const tasks = scope.take(4);
     const exec = prepareRun(heap, scope, name, type, desc, data, tasks);
-    const total = heap.view('i32', tasks, 1)[0];
+    const total = heap.word(tasks);
     let step = 1;
     for (let done = 0; done < total;) {
       const from = performance.now();
