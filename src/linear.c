@@ -61,11 +61,22 @@ typedef struct linear_call {
     float *scratch; /* per thread: [in_dim, PANEL] of w and [rows, PANEL] of y */
 } linear_call;
 
+/* Whether the last eight rows are two tiles of four: one of two or three rows has too few sums to hide
+ * how long each takes, and is as slow as one of four. */
+static bool ends_in_fours(int32_t rows) {
+    return ROWS_AT_ONCE > 1 && rows >= 8 && rows % TILE_ROWS == 8 - TILE_ROWS;
+}
+
 static void pack_task(void *context, int32_t task, int32_t thread) {
     (void)thread;
     const linear_call *c = context;
-    const int32_t first = task * TILE_ROWS;
-    const int32_t rows = c->rows - first < TILE_ROWS ? c->rows - first : TILE_ROWS;
+    int32_t first = task * TILE_ROWS, rows = c->rows - first;
+    if (rows <= 8 && ends_in_fours(c->rows)) {
+        first = rows == 8 ? first : c->rows - 4;
+        rows = 4;
+    } else if (rows > TILE_ROWS) {
+        rows = TILE_ROWS;
+    }
     pack_rows_f32(rows, c->in_dim, c->x + first * c->x_stride, c->x_stride,
                   c->packed + (ptrdiff_t)first * c->in_dim);
 }
@@ -88,6 +99,15 @@ void linear_pack_panels(int32_t in_dim, int32_t out_dim, const float *w, float *
         pack_panel_of(in_dim, out_dim, w, column, panels + (ptrdiff_t)column * in_dim);
 }
 
+/* to <- to + x */
+static void add_row(int32_t count, const float *x, float *to) {
+    int32_t k = 0;
+    for (; k + 4 <= count; k += 4)
+        f32x4_store(to + k, f32x4_add(f32x4_load(to + k), f32x4_load(x + k)));
+    for (; k < count; k++)
+        to[k] += x[k];
+}
+
 static void product_task(void *context, int32_t task, int32_t thread) {
     const linear_call *c = context;
     float *w_panel = c->scratch + (ptrdiff_t)thread * (c->in_dim + c->rows) * PANEL;
@@ -101,25 +121,22 @@ static void product_task(void *context, int32_t task, int32_t thread) {
             panel = c->panels + (ptrdiff_t)column * c->in_dim;
         else
             pack_panel_of(c->in_dim, c->out_dim, c->w, column, w_panel);
-        float bias[PANEL] = {0};
-        for (int32_t r = 0; r < columns && c->bias; r++)
-            bias[r] = c->bias[column + r];
-
         const bool whole = columns == PANEL;
         float *y = whole ? c->y + column : tail;
         const ptrdiff_t stride = whole ? c->y_stride : PANEL;
-        product_packed_f32(c->rows, c->in_dim, c->packed, panel, y, stride);
-        const f32x4 bias0 = f32x4_load(bias), bias1 = f32x4_load(bias + 4);
-        for (int32_t row = 0; row < c->rows; row++) {
-            float *to = y + row * stride;
-            if (c->bias) {
-                f32x4_store(to, f32x4_add(f32x4_load(to), bias0));
-                f32x4_store(to + 4, f32x4_add(f32x4_load(to + 4), bias1));
-            }
-            if (!whole)
-                memcpy(c->y + row * c->y_stride + column, to, sizeof(float) * (size_t)columns);
-        }
+        const int32_t fours = ends_in_fours(c->rows) ? c->rows - 8 : c->rows;
+        product_packed_f32(fours, c->in_dim, c->packed, panel, y, stride);
+        for (int32_t row = fours; row < c->rows; row += 4)
+            product_packed_f32(4, c->in_dim, c->packed + (ptrdiff_t)row * c->in_dim, panel,
+                               y + row * stride, stride);
+        for (int32_t row = 0; row < c->rows && !whole; row++)
+            memcpy(c->y + row * c->y_stride + column, y + row * stride,
+                   sizeof(float) * (size_t)columns);
     }
+    /* Along the rows at the end: panel by panel, every line of the cache would come back once more. */
+    const int32_t first = task * TASK_COLUMNS;
+    for (int32_t row = 0; row < c->rows && c->bias; row++)
+        add_row(end - first, c->bias + first, c->y + row * c->y_stride + first);
 }
 
 static void dot_task(void *context, int32_t task, int32_t thread) {
@@ -131,14 +148,14 @@ static void dot_task(void *context, int32_t task, int32_t thread) {
         float *y = c->y + row * c->y_stride + first;
         dot_rows_f32(columns, c->in_dim, c->w + (ptrdiff_t)first * c->in_dim, c->in_dim,
                      c->x + row * c->x_stride, y);
-        for (int32_t k = 0; k < columns && c->bias; k++)
-            y[k] += c->bias[first + k];
+        if (c->bias)
+            add_row(columns, c->bias + first, y);
     }
 }
 
 attn_status linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
-                       ptrdiff_t x_stride, const float *w, const float *panels, const float *bias,
-                       float *y, ptrdiff_t y_stride, const attn_exec *exec) {
+                       ptrdiff_t x_stride, bool is_packed, const float *w, const float *panels,
+                       const float *bias, float *y, ptrdiff_t y_stride, const attn_exec *exec) {
     attn_status status =
         check_linear(rows, in_dim, out_dim, x, x_stride, w, y, y_stride, sizeof(float));
     if (status != ATTN_OK)
@@ -162,7 +179,8 @@ attn_status linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const floa
     }
     c.packed = exec->workspace;
     c.scratch = c.packed + (ptrdiff_t)rows * in_dim;
-    parallel_for(threads, 0, (rows - 1) / TILE_ROWS + 1, pack_task, &c);
+    if (!is_packed)
+        parallel_for(threads, 0, (rows - 1) / TILE_ROWS + 1, pack_task, &c);
     parallel_for(threads, 0, tasks, product_task, &c);
     return ATTN_OK;
 }
@@ -170,7 +188,7 @@ attn_status linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const floa
 attn_status attn_linear_f32(int32_t rows, int32_t in_dim, int32_t out_dim, const float *x,
                             ptrdiff_t x_stride, const float *w, const float *bias, float *y,
                             ptrdiff_t y_stride, const attn_exec *exec) {
-    return linear_f32(rows, in_dim, out_dim, x, x_stride, w, NULL, bias, y, y_stride, exec);
+    return linear_f32(rows, in_dim, out_dim, x, x_stride, false, w, NULL, bias, y, y_stride, exec);
 }
 
 attn_status attn_linear_f64(int32_t rows, int32_t in_dim, int32_t out_dim, const double *x,

@@ -11,9 +11,10 @@ static attn_status linear_workspace(int32_t rows, int32_t in_dim, int32_t out_di
 }
 
 static attn_status linear(int32_t rows, int32_t in_dim, int32_t out_dim, const real *x,
-                          ptrdiff_t x_stride, const real *w, const real *panels, const real *bias,
-                          real *y, ptrdiff_t y_stride, const attn_exec *exec) {
-    return linear_f32(rows, in_dim, out_dim, x, x_stride, w, panels, bias, y, y_stride, exec);
+                          ptrdiff_t x_stride, bool is_packed, const real *w, const real *panels,
+                          const real *bias, real *y, ptrdiff_t y_stride, const attn_exec *exec) {
+    return linear_f32(rows, in_dim, out_dim, x, x_stride, is_packed, w, panels, bias, y, y_stride,
+                      exec);
 }
 
 static attn_status sdpa_workspace(const attn_sdpa_desc *desc, const sdpa_data *data,

@@ -12,9 +12,9 @@ static attn_status linear_workspace(int32_t rows, int32_t in_dim, int32_t out_di
 }
 
 static attn_status linear(int32_t rows, int32_t in_dim, int32_t out_dim, const real *x,
-                          ptrdiff_t x_stride, const real *w, const real *panels, const real *bias,
-                          real *y, ptrdiff_t y_stride, const attn_exec *exec) {
-    (void)panels, (void)exec;
+                          ptrdiff_t x_stride, bool is_packed, const real *w, const real *panels,
+                          const real *bias, real *y, ptrdiff_t y_stride, const attn_exec *exec) {
+    (void)is_packed, (void)panels, (void)exec;
     return attn_linear_f64(rows, in_dim, out_dim, x, x_stride, w, bias, y, y_stride);
 }
 
