@@ -672,6 +672,52 @@ TEST(one_head_of_identities_is_sdpa) {
     guarded_free(&workspace);
 }
 
+/* Where query, key and value are one tensor, its rows are packed once, but only where they are read
+ * alike: to the bits of three copies. */
+TEST(one_tensor_for_all_three_is_as_three_copies) {
+    enum { EMBED = 8, ROWS = 24, COUNT = 2 * ROWS * 2 * EMBED };
+    float x[3][COUNT], w[4][EMBED * EMBED], out[2][2 * ROWS * EMBED];
+    for (int e = 0; e < COUNT; e++)
+        x[0][e] = x[1][e] = x[2][e] = (float)((e * 37) % 101) / 50.0f - 1.0f;
+    for (int t = 0; t < 4; t++)
+        for (int e = 0; e < EMBED * EMBED; e++)
+            w[t][e] = (float)((e * 29 + t * 13) % 67) / 33.0f - 1.0f;
+    for (int32_t rows = 1; rows <= ROWS; rows++) {
+        for (int how = 0; how < 5; how++) {
+            attn_mha_desc desc;
+            attn_mha_desc_init(&desc, how == 4 ? 2 : 1, 2, rows,
+                               how == 1 && rows > 1 ? rows - 1 : rows, EMBED);
+            if (how == 2)
+                desc.key.row = 2 * EMBED;
+            if (how == 3)
+                desc.kdim = EMBED / 2;
+            if (how == 4)
+                desc.query.batch = desc.key.batch = desc.value.batch = 2 * ROWS * EMBED;
+            for (int copies = 0; copies < 2; copies++) {
+                const attn_mha_f32_data data = {.query = x[0],
+                                                .key = x[copies],
+                                                .value = x[2 * copies],
+                                                .q_weight = w[0],
+                                                .k_weight = w[1],
+                                                .v_weight = w[2],
+                                                .out_weight = w[3],
+                                                .out = out[copies]};
+                attn_exec exec = {0};
+                CHECK_STATUS(attn_mha_f32_workspace(&desc, &data, NULL, &exec.workspace_bytes),
+                             ATTN_OK);
+                guarded workspace = guarded_alloc(exec.workspace_bytes, 0xFF);
+                exec.workspace = workspace.data;
+                CHECK_STATUS(attn_mha_f32(&desc, &data, &exec), ATTN_OK);
+                CHECK(guarded_intact(&workspace));
+                guarded_free(&workspace);
+            }
+            check_that(
+                memcmp(out[0], out[1], sizeof(float) * (size_t)(desc.batch * rows * EMBED)) == 0,
+                __FILE__, __LINE__, "%d rows, how %d", (int)rows, how);
+        }
+    }
+}
+
 /* NaN in a key row that the causal limit hides: out and the other weights do not change, with and
  * without appended keys, in both types. */
 TEST(keys_outside_the_limits_do_not_leak_through_the_layer) {
@@ -800,6 +846,7 @@ TEST(unread_keys_have_no_weight_even_in_a_row_of_nan) {
 int main(void) {
     RUN(the_defaults_are_those_of_pytorch);
     RUN(one_head_of_identities_is_sdpa);
+    RUN(one_tensor_for_all_three_is_as_three_copies);
     RUN(agrees_with_the_plain_loops_on_chosen_cases);
     RUN(agrees_with_the_plain_loops_on_random_cases);
     RUN(keys_outside_the_limits_do_not_leak_through_the_layer);
