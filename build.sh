@@ -209,7 +209,7 @@ docs() {
 bench() {
   case " $* " in
     *" --help "* | *" --markdown "*) exec node tests/bench/run.mjs "$@" ;;
-    *" --quick "* | *" --node "* | *" --sweep "* | *" --long "* | *" --llama "* | *" --native "*) ;;
+    *" --quick "* | *" --node "* | *" --sweep "* | *" --long "* | *" --llama "* | *" --profile "* | *" --native "*) ;;
     *)
       export SPOTLIGHT_CHROMIUM=${SPOTLIGHT_CHROMIUM:-/usr/bin/chromium}
       [ -x "$SPOTLIGHT_CHROMIUM" ] || get_packages Chromium chromium
@@ -217,6 +217,7 @@ bench() {
   esac
   build
   lock
+  case " $* " in *" --profile "*) compile_wasm tile_loops ;; esac
   need_node_modules
   need_node_modules tests/bench
   version_at_least "$(node -p process.versions.node)" 24 || need_node_modules tests/bench/node24

@@ -11,11 +11,11 @@ const THREADS = 2;
 // Engines are made where they are first asked for. A build that cannot run here is null, once said why.
 function engineRoom(say) {
   const engines = new Map();
-  return async (variant, threads = 1) => {
-    const key = `${variant} × ${threads}`;
+  return async (variant, threads = 1, which = 'first') => {
+    const key = `${variant} × ${threads} ${which}`;
     if (!engines.has(key)) {
       const engine = await Attention.create({ variant, threads }).catch((error) => {
-        say(`no ${key}: ${error.message}`);
+        say(`no ${variant} × ${threads}: ${error.message}`);
         return null;
       });
       engines.set(key, engine);
@@ -24,7 +24,7 @@ function engineRoom(say) {
   };
 }
 
-/** { variants, engine(variant, threads), threads, parallelGain(variant), reference, peaks, read(bytes), ort, tfjs() } */
+/** { variants, engine(variant, threads, which: another of the same), threads, parallelGain(variant), reference, peaks, read(bytes), ort, tfjs() } */
 export async function openLab({ variants, say }) {
   const engine = engineRoom(say);
   const fast = variants.filter((variant) => variant !== 'scalar');

@@ -41,7 +41,11 @@ function line(result, variant) {
 
 function lines(result) {
   if (result.failed) return [[result.title, '', '', '', '', result.failed, '', '', '', '', 'NOT MET']];
-  const own = Object.keys(result.comparisons).map((variant) => line(result, variant));
+  const own = Object.keys(result.comparisons).flatMap((variant) => {
+    const { equals } = result.comparisons[variant];
+    const control = equals && [result.title, `two equal engines of ${variant}, a thread each`, '', '', '', 'each other', '', times(equals.value), '', '', ''];
+    return [line(result, variant), ...(control ? [control] : [])];
+  });
   const others = Object.entries(result.contenders)
     .filter(([name, { peer }]) => peer && name !== result.bestPeer)
     .map(([name, { seconds, gflops }]) => [result.title, name, milliseconds(seconds.median), digits(gflops), '', '', '', '', '', '', '']);

@@ -18,6 +18,7 @@ const USAGE = `bench: our attention against other engines; results also go to bu
   --sweep            every head_dim to 256 and length to 300: which are more than 2 × below their neighbours?
   --long             32,768 and 65,536 tokens, causal
   --llama            a decoder of 260 thousand and of 15 million parameters, against plain JavaScript
+  --profile          where the time of our calls goes, and what products at the peak would make of it (Node)
   --native           against onnxruntime-node, in processes of its own
   --markdown         print the tables of the last run of all rows, for the README`;
 
@@ -49,7 +50,7 @@ function options() {
   const flag = { type: 'boolean', default: false };
   const { values } = parseArgs({
     options: {
-      node: flag, chromium: flag, quick: flag, sweep: flag, long: flag, llama: flag, native: flag, markdown: flag, help: flag,
+      node: flag, chromium: flag, quick: flag, sweep: flag, long: flag, llama: flag, profile: flag, native: flag, markdown: flag, help: flag,
       rows: { type: 'string' }, variant: { type: 'string' }, clock: { type: 'string', default: 'wall' },
     },
   });
@@ -121,7 +122,10 @@ async function main() {
     if (chosen.sweep) save('sweep', await (await import('./sweep.mjs')).sweep({ variants, clock: chosen.clock, say }));
     else if (chosen.long) save('long', await (await import('./long.mjs')).long({ variants, lengths: LONG, say }));
     else if (chosen.llama) save('llama', await (await import('./llama.mjs')).llama({ variants, clock: chosen.clock, say }));
-    else if (chosen.native) save('native', await (await import('./native.mjs')).native({ rows, variants, say }));
+    else if (chosen.profile) {
+      const clock = await (await import('./clocks.mjs')).openClock(chosen.clock);
+      save('profile', await (await import('./profile.mjs')).profile({ rows, variants, clock, say }));
+    } else if (chosen.native) save('native', await (await import('./native.mjs')).native({ rows, variants, say }));
     else for (const place of chosen.places) await measureIn(place, chosen);
   }
 }

@@ -69,6 +69,23 @@ function(add_module variant)
     add_dependencies(modules module_${variant})
 endfunction()
 
+# add_tile_loop(variant): build/bench's tile-<variant>.wasm, which `bench --profile` runs; built by the target tile_loops.
+add_custom_target(tile_loops)
+function(add_tile_loop variant)
+    set(objects tile_objects_${variant})
+    add_library(${objects} OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/bench/tile.c)
+    target_link_libraries(${objects} PRIVATE attn_${variant})
+    target_include_directories(${objects} PRIVATE src)
+    set(module ${CMAKE_CURRENT_BINARY_DIR}/tile-${variant}.wasm)
+    add_custom_command(OUTPUT ${module}
+        COMMAND "${llvm}/wasm-ld" ${link_options} --export=tile_fill --export=tile_flops --export=tile_loop
+            $<TARGET_OBJECTS:${objects}> $<TARGET_FILE:attn_${variant}> -lc -o ${module}
+        DEPENDS ${objects} $<TARGET_OBJECTS:${objects}> attn_${variant}
+        COMMAND_EXPAND_LISTS VERBATIM)
+    add_custom_target(tile_${variant} DEPENDS ${module})
+    add_dependencies(tile_loops tile_${variant})
+endfunction()
+
 # Node 20 hides relaxed SIMD behind a flag that Node 22 no longer takes.
 list(GET CMAKE_CROSSCOMPILING_EMULATOR 0 node)
 execute_process(COMMAND ${node} -p "process.versions.v8" OUTPUT_VARIABLE v8_version COMMAND_ERROR_IS_FATAL ANY)
