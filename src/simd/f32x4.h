@@ -6,17 +6,20 @@
  *   load store splat load_splat zero
  *   add sub mul div madd (a * b + c)
  *   pmax(a, b)      b where a < b, else a: a NaN in a stays, a NaN in b is dropped (one instruction
- * on x86; f32x4.max costs seven) less(a, b), select(m, a, b), drop(a, m): a, with 0 where m; any(m)
- *   mask4_and, mask4_or;  bits_below(a, bound): the lanes' bits, as signed numbers, are below bound
+ *                   on x86; f32x4.max costs seven)
+ *   less(a, b), select(m, a, b), drop(a, m): a, with 0 where m; any(m)
+ *   mask4_and, mask4_or
+ *   bits_below(a, bound)  the lanes' bits, as signed numbers, are below bound
  *   least_size(m, a)  the smaller, as unsigned numbers, of m and 2 bits(a) - 1: the smallest size so
  *                   far, where 0 counts as the largest;  mask4_any_below(m, bound)
- *   from_bits       each lane's bits as a whole number, converted;  with_sign(a, b): a with b's
- * sign shift_exponent  bits of each lane << 23: turns the low bits of a number into an exponent
+ *   from_bits       each lane's bits as a whole number, converted
+ *   with_sign(a, b)  a with b's sign
+ *   shift_exponent  bits of each lane << 23: turns the low bits of a number into an exponent
  *   transpose4      4 x 4 in place
  *   ROWS_AT_ONCE    of a tile of the matrix products: as many as the registers hold, or 1
  *   MADD_NEEDS_REGISTER  defined where madd is two instructions, with a product between them
  *   load_n store_n  the first n (0 to 3) lanes, never touching what lies beyond; other lanes load
- * as 0
+ *                   as 0
  */
 #ifndef ATTN_SIMD_F32X4_H
 #define ATTN_SIMD_F32X4_H
