@@ -69,7 +69,7 @@ function(add_module variant)
     add_dependencies(modules module_${variant})
 endfunction()
 
-# add_tile_loop(variant): build/bench's tile-<variant>.wasm, which `bench --profile` runs; built by the target tile_loops.
+# add_tile_loop(variant): tile-<variant>.wasm, beside the linked modules, which `bench --profile` runs; built by the target tile_loops.
 add_custom_target(tile_loops)
 function(add_tile_loop variant)
     set(objects tile_objects_${variant})
