@@ -61,22 +61,11 @@ typedef struct linear_call {
     float *scratch; /* per thread: [in_dim, PANEL] of w and [rows, PANEL] of y */
 } linear_call;
 
-/* Whether the last eight rows are two tiles of four: one of two or three rows has too few sums to hide
- * how long each takes, and is as slow as one of four. */
-static bool ends_in_fours(int32_t rows) {
-    return ROWS_AT_ONCE > 1 && rows >= 8 && rows % TILE_ROWS == 8 - TILE_ROWS;
-}
-
 static void pack_task(void *context, int32_t task, int32_t thread) {
     (void)thread;
     const linear_call *c = context;
-    int32_t first = task * TILE_ROWS, rows = c->rows - first;
-    if (rows <= 8 && ends_in_fours(c->rows)) {
-        first = rows == 8 ? first : c->rows - 4;
-        rows = 4;
-    } else if (rows > TILE_ROWS) {
-        rows = TILE_ROWS;
-    }
+    const int32_t first = task * TILE_ROWS;
+    const int32_t rows = c->rows - first < TILE_ROWS ? c->rows - first : TILE_ROWS;
     pack_rows_f32(rows, c->in_dim, c->x + first * c->x_stride, c->x_stride,
                   c->packed + (ptrdiff_t)first * c->in_dim);
 }
@@ -124,11 +113,7 @@ static void product_task(void *context, int32_t task, int32_t thread) {
         const bool whole = columns == PANEL;
         float *y = whole ? c->y + column : tail;
         const ptrdiff_t stride = whole ? c->y_stride : PANEL;
-        const int32_t fours = ends_in_fours(c->rows) ? c->rows - 8 : c->rows;
-        product_packed_f32(fours, c->in_dim, c->packed, panel, y, stride);
-        for (int32_t row = fours; row < c->rows; row += 4)
-            product_packed_f32(4, c->in_dim, c->packed + (ptrdiff_t)row * c->in_dim, panel,
-                               y + row * stride, stride);
+        product_packed_f32(c->rows, c->in_dim, c->packed, panel, y, stride);
         for (int32_t row = 0; row < c->rows && !whole; row++)
             memcpy(c->y + row * c->y_stride + column, y + row * stride,
                    sizeof(float) * (size_t)columns);
